@@ -70,3 +70,21 @@ def test_model_and_data_of_the_recipe_are_used() -> None:
     assert widths == [5, 7, 10]
     first, other = built("data.split_seed=0"), built("data.split_seed=1")
     assert first.training.step() != other.training.step()
+
+
+def test_what_gives_up_reaches_the_trial() -> None:
+    recipe = load_recipe(find_recipe("digits-logistic"), SMALL)
+    splits = load_splits(recipe.data, ("train", "validation"))
+    schedule = derive_schedule(recipe.schedule, 0.1, len(splits["train"]))
+    trial = build_trial(
+        recipe,
+        schedule,
+        seed=0,
+        splits=splits,
+        device=torch.device("cpu"),
+        gives_up=lambda curve: f"after {curve[-1].steps}",
+    )
+    outcome = trial.run()
+    assert outcome.given_up
+    assert outcome.reason == f"after {outcome.steps}"
+    assert len(outcome.curve) == 2

@@ -1,6 +1,7 @@
 import io
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +16,9 @@ from tunecli.data.load import Split, Splits
 from tunecli.errors import InvalidValueError
 from tunecli.recipe import Recipe
 from tunecli.schedule import Schedule, Stage
-from tunecli.training import Evaluation, Training, Trial, TrialOutcome
+from tunecli.training import CurvePoint, Evaluation, Training, Trial, TrialOutcome
 from tunecli.training.build import build_trial
+from tunecli.training.trial import GivesUp
 
 CPU = torch.device("cpu")
 NOTHING = Split(torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64))
@@ -62,9 +64,16 @@ def scripted(
     evaluations: int = 1,
     factor: float = 10.0,
     validation: dict[int, float] | None = None,
+    gives_up: GivesUp | None = None,
 ) -> Trial:
     training: Training = Scripted(losses, validation)
-    return Trial(training, NOTHING, evaluations=evaluations, divergence_factor=factor)
+    return Trial(
+        training,
+        NOTHING,
+        evaluations=evaluations,
+        divergence_factor=factor,
+        gives_up=gives_up,
+    )
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, tick_s: float) -> None:
@@ -391,3 +400,57 @@ def test_finished_trial_stays_finished() -> None:
     trial.advance()
     assert trial.training.steps == 6
     assert same(trial.outcome(), outcome)
+
+
+# --- giving up
+
+
+def test_giving_up_is_asked_after_every_evaluation_but_the_untrained_and_the_last() -> None:
+    asked: list[list[int]] = []
+
+    def never(curve: Sequence[CurvePoint]) -> None:
+        asked.append([point.steps for point in curve])
+
+    outcome = scripted([1.0] * 12, evaluations=4, gives_up=never).run()
+    assert asked == [[0, 3], [0, 3, 6], [0, 3, 6, 9]]
+    assert (outcome.given_up, outcome.reason, outcome.steps) == (False, "", 12)
+
+
+@given(st.integers(1, 60), st.integers(1, 12), st.integers(1, 12))
+def test_trial_that_is_given_up_ends_there_with_its_reason(
+    total: int, evaluations: int, at: int
+) -> None:
+    def at_point(curve: Sequence[CurvePoint]) -> str | None:
+        return "far behind" if len(curve) > at else None
+
+    whole = scripted([1.0] * total, evaluations=evaluations).run()
+    outcome = scripted([1.0] * total, evaluations=evaluations, gives_up=at_point).run()
+    if at >= len(whole.curve) - 1:  # at its end there is nothing left to give up
+        assert same(outcome, whole)
+        return
+    assert (outcome.given_up, outcome.reason, outcome.diverged) == (True, "far behind", False)
+    assert outcome.curve == whole.curve[: at + 1]
+    assert (outcome.steps, outcome.samples) == (whole.curve[at].steps, whole.curve[at].samples)
+    last = whole.curve[at]
+    assert outcome.final == Evaluation(last.loss, last.accuracy)
+
+
+def test_divergence_goes_before_giving_up() -> None:
+    trial = scripted([1.0, nan, 1.0, 1.0], evaluations=2, gives_up=lambda _: "far behind")
+    outcome = trial.run()
+    assert (outcome.diverged, outcome.given_up) == (True, False)
+    assert "not finite" in outcome.reason
+    silent = scripted([1.0] * 4, evaluations=2, validation={2: inf}, gives_up=lambda _: "behind")
+    outcome = silent.run()
+    assert (outcome.diverged, outcome.given_up) == (True, False)
+
+
+def test_trial_that_was_given_up_stays_so_through_a_checkpoint() -> None:
+    first = scripted([1.0] * 12, evaluations=4, gives_up=lambda _: "far behind")
+    outcome = first.run()
+    again = scripted([1.0] * 12, evaluations=4)
+    again.load_state_dict(through_a_file(first.state_dict()))
+    assert again.finished
+    assert again.outcome() == outcome
+    again.advance()
+    assert again.training.steps == outcome.steps == 3

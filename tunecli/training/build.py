@@ -7,11 +7,17 @@ from tunecli.models.build import build_model
 from tunecli.recipe import Recipe
 from tunecli.schedule import Schedule
 from tunecli.training.centralized import CentralizedTraining
-from tunecli.training.trial import Trial
+from tunecli.training.trial import GivesUp, Trial
 
 
 def build_trial(
-    recipe: Recipe, schedule: Schedule, *, seed: int, splits: Splits, device: torch.device
+    recipe: Recipe,
+    schedule: Schedule,
+    *,
+    seed: int,
+    splits: Splits,
+    device: torch.device,
+    gives_up: GivesUp | None = None,
 ) -> Trial:
     """A fresh trial: new weights, new optimizer, new order of the samples, all from `seed`.
 
@@ -21,6 +27,7 @@ def build_trial(
         seed: Seed of the initialization and of the batches, the same at every learning rate.
         splits: Must hold `train` and `validation`.
         device: Where to train.
+        gives_up: See `Trial`.
     """
     model = build_model(
         recipe.model, input_shape=splits.input_shape, num_classes=splits.num_classes, seed=seed
@@ -40,4 +47,5 @@ def build_trial(
         splits["validation"].to(device),
         evaluations=recipe.training.evaluations,
         divergence_factor=recipe.training.divergence_factor,
+        gives_up=gives_up,
     )

@@ -36,7 +36,7 @@ class TrialOutcome:
 
     Args:
         diverged: Whether the run was ended because the learning rate is too large.
-        reason: Why it counts as diverged; empty otherwise.
+        reason: Why it counts as diverged, or was given up; empty otherwise.
         untrained: Validation before the first update.
         final: Validation after the last update; None when diverged.
         steps: Updates made.
@@ -44,6 +44,7 @@ class TrialOutcome:
         seconds: Time in the trial, evaluations included.
         batch_sizes: The batches that the model saw, as (batch size, updates in a row).
         curve: Validation along the way, the untrained point first.
+        given_up: Whether the run was ended early because it was not worth its end.
     """
 
     diverged: bool
@@ -55,6 +56,7 @@ class TrialOutcome:
     seconds: float
     batch_sizes: tuple[tuple[int, int], ...]
     curve: tuple[CurvePoint, ...]
+    given_up: bool = False
 
 
 class Training(Protocol):

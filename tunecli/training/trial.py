@@ -3,6 +3,7 @@
 import math
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +16,8 @@ from tunecli.training.protocol import CurvePoint, Evaluation, Training, TrialOut
 
 _WINDOW_STEPS = 25
 _YIELD_S = 0.25
+
+GivesUp = Callable[[Sequence[CurvePoint]], str | None]
 
 
 class Trial:
@@ -37,6 +40,8 @@ class Trial:
         evaluations: How many evaluations, evenly spaced over the updates, the last at the end;
             the untrained model is evaluated as well.
         divergence_factor: > 1.
+        gives_up: Asked after every evaluation but the last, with the curve so far: why to give up
+            the trial there, or None. It must depend on the curve alone.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Trial:
         *,
         evaluations: int = 10,
         divergence_factor: float = 10.0,
+        gives_up: GivesUp | None = None,
     ) -> None:
         require(evaluations >= 1, "evaluations", "≥ 1", evaluations)
         require(divergence_factor > 1, "divergence_factor", "> 1", divergence_factor)
@@ -53,7 +59,9 @@ class Trial:
         self.curve: list[CurvePoint] = []
         self.seconds = 0.0
         self.diverged_because = ""
+        self.given_up_because = ""
         self._validation = validation
+        self._gives_up = gives_up
         self._factor = divergence_factor
         total = training.total_steps
         self._evaluate_at = sorted(
@@ -68,8 +76,9 @@ class Trial:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do: every update made, or diverged."""
-        return bool(self.diverged_because) or (
+        """Whether nothing is left to do: every update made, diverged, or given up."""
+        ended_early = bool(self.diverged_because or self.given_up_because)
+        return ended_early or (
             bool(self.curve) and self.training.steps == self.training.total_steps
         )
 
@@ -97,7 +106,7 @@ class Trial:
         diverged = bool(self.diverged_because)
         return TrialOutcome(
             diverged=diverged,
-            reason=self.diverged_because,
+            reason=self.diverged_because or self.given_up_because,
             untrained=Evaluation(untrained.loss, untrained.accuracy),
             final=None if diverged else Evaluation(last.loss, last.accuracy),
             steps=self.training.steps,
@@ -105,6 +114,7 @@ class Trial:
             seconds=self.seconds,
             batch_sizes=self.training.batch_sizes,
             curve=tuple(self.curve),
+            given_up=bool(self.given_up_because),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,6 +124,7 @@ class Trial:
             "curve": [asdict(point) for point in self.curve],
             "seconds": self.seconds,
             "diverged_because": self.diverged_because,
+            "given_up_because": self.given_up_because,
             "window": self._read_window(),
             "window_end": self._window_end,
             "recent": list(self._recent),
@@ -127,6 +138,7 @@ class Trial:
         self.curve = [CurvePoint(**point) for point in state["curve"]]
         self.seconds = state["seconds"]
         self.diverged_because = state["diverged_because"]
+        self.given_up_because = state["given_up_because"]
         self._window = []
         self._window_read = list(state["window"])
         self._window_end = state["window_end"]
@@ -195,6 +207,9 @@ class Trial:
             )
         )
         losses.clear()
+        unfinished = 0 < self.training.steps < self.training.total_steps
+        if unfinished and self._gives_up is not None:
+            self.given_up_because = self._gives_up(self.curve) or ""
 
 
 def _require_finite(loss: float, name: str) -> None:
