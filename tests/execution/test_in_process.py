@@ -149,6 +149,25 @@ def test_diverged_trial_is_read_back_as_diverged(tmp_path: Path) -> None:
     assert log(tmp_path).endswith(f" diverged: {outcome.reason}\n")
 
 
+def test_trial_that_was_given_up_is_read_back_as_given_up(tmp_path: Path) -> None:
+    def hopeless() -> Trial:
+        return build_trial(
+            RECIPE,
+            SCHEDULE,
+            seed=3,
+            splits=SPLITS,
+            device=torch.device("cpu"),
+            gives_up=lambda curve: "too far to go" if len(curve) == 3 else None,
+        )
+
+    outcome, _ = run(tmp_path, make=hopeless)
+    assert (outcome.given_up, outcome.diverged, outcome.reason) == (True, False, "too far to go")
+    assert 0 < outcome.steps < TOTAL
+    assert run(tmp_path, make=hopeless)[0] == outcome
+    assert log(tmp_path).endswith(" given up: too far to go\n")
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
 @pytest.mark.parametrize("step", range(1, TOTAL))
 def test_interrupted_trial_goes_on_from_its_last_update(
     tmp_path: Path, expected: TrialOutcome, step: int

@@ -13,7 +13,7 @@ import torch
 
 from tunecli.errors import InterruptedRunError, RunError
 from tunecli.execution.files import aside_of, read_json, write_aside, write_json
-from tunecli.execution.interrupt import Interrupt
+from tunecli.execution.interrupt import StopRequest
 from tunecli.training import CurvePoint, Evaluation, Trial, TrialOutcome
 
 
@@ -73,7 +73,7 @@ def execute(
     make_trial: Callable[[], Trial],
     path: Path,
     *,
-    interrupt: Interrupt,
+    interrupt: StopRequest,
     checkpoint_every_s: float,
     on_progress: Callable[[Trial], None],
     finish: Callable[[Trial], dict[str, Any]] | None = None,
@@ -117,14 +117,30 @@ def execute(
     outcome = trial.outcome()
     write_json(folder.outcome, {"outcome": asdict(outcome), "extra": extra})
     folder.drop_checkpoint()
-    folder.log(f"diverged: {outcome.reason}" if outcome.diverged else "finished")
+    how = "diverged: " if outcome.diverged else "given up: " if outcome.given_up else "finished"
+    folder.log(how + outcome.reason)
     return outcome, extra
+
+
+def spent_in(path: Path) -> tuple[int, int, float]:
+    """Updates, samples and seconds of a trial that nobody will go on with, as its files tell.
+
+    An unfinished trial is known up to its last evaluation, and its seconds not at all.
+    """
+    folder = TrialFolder(path)
+    if folder.outcome.exists():
+        outcome = _outcome_from(read_json(folder.outcome)["outcome"])
+        return outcome.steps, outcome.samples, outcome.seconds
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        last = json.loads(folder.metrics.read_text(encoding="utf-8").splitlines()[-1])
+        return last["steps"], last["samples"], 0.0
+    return 0, 0, 0.0
 
 
 def _advance_to_end(
     trial: Trial,
     folder: TrialFolder,
-    interrupt: Interrupt,
+    interrupt: StopRequest,
     checkpoint_every_s: float,
     on_progress: Callable[[Trial], None],
 ) -> None:

@@ -3,7 +3,19 @@
 import os
 import signal
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Protocol, Self
+
+
+class StopRequest(Protocol):
+    """What a running trial asks whether to stop: a signal, or whoever started the trial."""
+
+    @property
+    def requested(self) -> bool:
+        """Whether to stop at the next safe point."""
+
+    @property
+    def signal_number(self) -> int | None:
+        """The signal that an interrupted run reports."""
 
 
 class Interrupt:

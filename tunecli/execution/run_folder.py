@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tunecli.errors import RunError
 from tunecli.execution.files import aside_of, read_json, write_json, write_text
 
-RunKind = Literal["search", "train"]
+RunKind = Literal["search", "train", "compare"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class RunFolder:
     Args:
         path: The folder. It holds `recipe.yaml` (resolved), `study.db` (Optuna), `trials/` and
             `final/` (a folder per trial: log, metrics, checkpoint, outcome), and at the end
-            `result.json`, `schedule.yaml` and `learning_rate.png`.
+            `result.json`, `schedule.yaml`, `learning_rate.png` and `report.html`.
     """
 
     path: Path
@@ -78,6 +78,11 @@ class RunFolder:
     def plot(self) -> Path:
         """The metric against the learning rate."""
         return self.path / "learning_rate.png"
+
+    @property
+    def report(self) -> Path:
+        """The result as a page that needs nothing but itself."""
+        return self.path / "report.html"
 
     def trial(self, number: int) -> Path:
         """Folder of a trial of the search."""
@@ -161,7 +166,7 @@ def open_run(path: Path, kind: RunKind) -> RunFolder:
     run = RunFolder(path)
     if not run.exists:
         what = "holds no run (recipe.yaml and run.json)" if path.is_dir() else "does not exist"
-        raise RunError(f"{path} {what}; --resume takes the folder that a search printed")
+        raise RunError(f"{path} {what}; --resume takes the folder that a run printed")
     options = run.read_options()
     if options["kind"] != kind:
         raise RunError(
