@@ -37,15 +37,14 @@ def main(run: Path) -> None:
             recipe=recipe,
             schedule=derive_schedule(recipe.schedule, rates[0], samples),
             training_samples=samples,
-            most_trials=len(rates) * len(recipe.search.seeds),
+            most_trials=recipe.search.most_trials,
+            usual_trials=recipe.search.usual_trials,
             finished=(),
             device=result["environment"]["device"],
         )
     )
-    for number, trial in enumerate(result["trials"]):
-        outcome = json.loads((run / f"trials/{number:04d}/outcome.json").read_text("utf-8"))
-        curve = tuple(point[recipe.search.metric] for point in outcome["outcome"]["curve"])
-        view(TrialFinished("search", TrialRecord(**trial), curve, ""))
+    for trial in result["trials"]:
+        view(TrialFinished("search", TrialRecord(**trial)))
     stop = result["stop"]
     points = tuple(Point(**point) for point in stop["points"])
     view(

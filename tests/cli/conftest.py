@@ -15,6 +15,7 @@ QUICK = (
     "training: {evaluations: 2}\n"
     "schedule: {stages: 2, batch_size: 32, epochs: 2}\n"
     "search:\n"
+    "  strategy: paper\n"
     "  grid: [0.001, 0.05, 1.0, 1.0e+9]\n"
     "  test_seeds: [7, 8]\n"
 )

@@ -36,11 +36,13 @@ def test_search_finds_the_rate_and_keeps_its_contract(run: Run, quick: Path) -> 
     assert result["recipe"] == "quick"
     assert result["run"] == "r"
     assert result["learning_rate"] in (0.05, 1.0)
-    assert result["stop"]["rule"] == "monotone"
+    assert result["kind"] == "search"
+    assert result["stop"]["rule"] == result["certificate"]["strategy"] == "paper"
     assert result["stop"]["reason"] in ("diverged", "no_improvement")
     for trial in result["trials"]:
         assert trial.keys() == {
-            "learning_rate", "seed", "state", "value", "updates", "samples", "seconds"
+            "learning_rate", "seed", "state", "value", "updates", "samples", "seconds", "role",
+            "reason", "curve"
         }  # fmt: skip
     assert [stage.keys() for stage in result["schedule"]] == [
         {"learning_rate", "momentum", "discount", "batch_size", "steps"}
@@ -59,10 +61,16 @@ def test_search_finds_the_rate_and_keeps_its_contract(run: Run, quick: Path) -> 
 def test_every_key_of_a_result_is_documented(run: Run, quick: Path) -> None:
     text = RESULT_DOC.read_text(encoding="utf-8")
     documented = set(re.findall(r"`([a-z_.]+)`", text))
+    whole = ("search.strategy=probe", "search.seeds=[0, 1]", "search.resolution=8", "--verify", "1")
     results = [
         json.loads(run("search", quick, "--run", "r", "--json").stdout),
+        json.loads(run("search", quick, "--run", "w", *whole, "--json").stdout),
         json.loads(run("train", quick, "learning_rate=0.05", "--test", "--json").stdout),
     ]
+    for part in ("probe", "certificate", "test"):
+        assert results[1][part] is not None
+    assert results[1]["certificate"]["verify"]["points"]
+    assert results[1]["certificate"]["comparisons"]
     for result in results:
         for key in keys_of({k: v for k, v in result.items() if k != "environment"}):
             assert key in documented or key.split(".")[-1] in documented, key
@@ -81,7 +89,7 @@ def test_search_leaves_the_files_that_the_readme_names(run: Run, quick: Path) ->
 def test_search_says_the_worst_case_first_and_why_it_stopped(run: Run, quick: Path) -> None:
     done = run("search", quick, "search.seeds=[0, 1]")
     first = done.stderr.splitlines()[0]
-    assert "at most 8 trials (4 rates × 2 seeds), 16 epochs" in first
+    assert "at most 8 trials, 16 epochs" in first
     assert "then 2 final trainings, 4 epochs" in first
     assert "stopped: " in done.stderr
     assert "\x1b" not in done.output  # no terminal, no escape codes
@@ -100,8 +108,8 @@ def test_search_by_name_makes_a_folder_of_its_own(run: Run) -> None:
 @pytest.mark.parametrize(
     ("overrides", "code", "words"),
     [
-        (["search.grid=[0.001, 0.01]"], 4, "grid's largest"),
-        (["search.grid=[0.2, 1.0e+9]"], 4, "grid's smallest"),
+        (["search.grid=[0.001, 0.01]"], 4, "the largest that may be tried"),
+        (["search.grid=[0.2, 1.0e+9]"], 4, "the smallest that may be tried"),
         (["search.grid=[1.0e+9, 1.0e+10]"], 5, "every rate diverged"),
         (["search.grid=[1.0e-9, 2.0e-9]"], 1, "no rate learned anything"),
     ],
@@ -114,6 +122,68 @@ def test_search_exit_code_tells_how_it_ended(
     assert words in " ".join(done.stdout.split())
     again = run("search", "--resume", "r")
     assert again.exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code"),
+    [
+        (["search.grid=[0.005, 0.01]", "search.extend=1"], 4),
+        (["search.grid=[0.001, 0.002]", "search.extend=12", "search.max_trials=30"], 0),
+        (["search.grid=[1.0e+9, 1.0e+10]", "search.extend=2"], 5),
+    ],
+)
+def test_default_search_extends_the_grid_before_it_ends_at_an_edge(
+    run: Run, quick: Path, overrides: list[str], code: int
+) -> None:
+    done = run("search", quick, "search.strategy=geometric", *overrides, "--json")
+    assert done.exit_code == code, done.output
+    result = json.loads(done.stdout)
+    tried = [point["learning_rate"] for point in result["stop"]["points"]]
+    grid = json.loads(overrides[0].partition("=")[2])
+    assert min(tried) < min(grid) if code == 5 else max(tried) > max(grid)
+    assert (result["stop"]["edge"] is not None) == (code == 4)
+
+
+def test_certificate_says_what_the_decision_rests_on(run: Run, quick: Path) -> None:
+    how = ("search.strategy=geometric", "search.seeds=[0, 1]", "search.error_rate=0.1")
+    done = run("search", quick, *how, "search.resolution=4", "--json", "--run", "r")
+    result = json.loads(done.stdout)
+    certificate, points = result["certificate"], result["stop"]["points"]
+    assert certificate["explanation"] == result["stop"]["explanation"]
+    assert certificate["best"] == {
+        "learning_rate": result["learning_rate"],
+        "value": next(p["value"] for p in points if p["learning_rate"] == result["learning_rate"]),
+    }
+    below = [p["learning_rate"] for p in points if p["learning_rate"] < result["learning_rate"]]
+    above = [p["learning_rate"] for p in points if p["learning_rate"] > result["learning_rate"]]
+    assert certificate["bracket"] == {
+        "low": max(below, default=None),
+        "high": min(above, default=None),
+    }
+    assert certificate["noise"]["error_rate"] == 0.1
+    assert certificate["noise"]["seeds"] == 2
+    verdicts = {
+        "better", "worse", "no difference", "diverged", "not learned", "given up"
+    }  # fmt: skip
+    assert {comparison["verdict"] for comparison in certificate["comparisons"]} <= verdicts
+    shown = " ".join(run("search", "--resume", "r").stdout.split())
+    assert f"at {result['learning_rate']:g} because {certificate['explanation']}" in shown
+
+
+def test_search_without_a_rate_has_no_certificate(run: Run, quick: Path) -> None:
+    done = run("search", quick, "search.grid=[1.0e+9, 1.0e+10]", "--json")
+    assert json.loads(done.stdout)["certificate"] is None
+
+
+def test_verify_is_kept_through_a_resume_and_in_the_command(run: Run, quick: Path) -> None:
+    first = run("search", quick, "--run", "r", "--verify", "2", "--json")
+    result = json.loads(first.stdout)
+    assert len(result["certificate"]["verify"]["points"]) == 2
+    assert result["command"].endswith("--verify 2")
+    Path("r/result.json").unlink()
+    again = json.loads(run("search", "--resume", "r", "--json").stdout)
+    assert again["certificate"] == result["certificate"]
+    assert again["trials"] == result["trials"]
 
 
 def test_finished_search_is_shown_again_not_run_again(run: Run, quick: Path) -> None:
@@ -138,6 +208,10 @@ def test_finished_search_is_shown_again_not_run_again(run: Run, quick: Path) -> 
         (["--resume", "nowhere"], 1, "does not exist"),
         (["--resume", "."], 1, "holds no run"),
         (["--resume", ".", "quick.yaml"], 2, "--resume must stand alone"),
+        (["--resume", ".", "--verify", "2"], 2, "--resume must stand alone"),
+        (["quick.yaml", "search.strategy=grid"], 3, "search.strategy must be"),
+        (["quick.yaml", "search.resolution=1"], 3, "search.resolution must be > 1"),
+        (["quick.yaml", "search.error_rate=0.7"], 3, "search.error_rate must be"),
         (["quick.yaml", "--run", "quick.yaml"], 1, "cannot be made"),
         (["quick.yaml", "--run", "."], 1, "is not empty"),
         (["quick.yaml", "schedule.epochs=0.001"], 3, "epochs must be ≥"),

@@ -21,6 +21,7 @@ def section(**keys: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]
 @st.composite
 def recipes(draw: st.DrawFn) -> Recipe:
     decay = draw(SHARES)
+    seeds = draw(SEEDS)
     data: dict[str, Any] = {
         "version": 1,
         "name": draw(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True)),
@@ -53,8 +54,17 @@ def recipes(draw: st.DrawFn) -> Recipe:
                 | st.just({"linear": {"start": 0.1, "stop": 0.5, "step": 0.1}})
                 | st.just({"geometric": {"start": 1e-30, "factor": 1.5, "count": 9}})
             ),
-            "seeds": draw(SEEDS),
-            "max_trials": draw(st.none() | WIDTHS),
+            "seeds": seeds,
+            "max_trials": draw(st.none() | st.integers(len(seeds), 10**6)),
+            **draw(
+                section(
+                    strategy=st.sampled_from(["paper", "geometric", "probe"]),
+                    error_rate=st.floats(1e-300, 0.4999),
+                    early_abort=st.booleans(),
+                    extend=st.integers(0, 100),
+                    resolution=st.none() | st.floats(1, 1e300, exclude_min=True),
+                )
+            ),
         },
     }
     # A surrogate is no text, and no YAML file holds one.
@@ -93,3 +103,13 @@ def test_dump_is_readable(minimal: str, load: Callable[..., Recipe]) -> None:
     assert "  grid: [0.1, 0.2]" in lines
     assert "  epochs: 3.0" in lines
     assert not any("null" in line or "&" in line or "!" in line for line in lines)
+
+
+def test_dump_keeps_a_null_that_is_not_the_default(
+    minimal: str, load: Callable[..., Recipe]
+) -> None:
+    recipe = load(minimal, "search.resolution=null", "search.max_trials=null")
+    lines = dump_recipe(recipe).splitlines()
+    assert "  resolution: null" in lines
+    assert not any("max_trials" in line for line in lines)
+    assert load(dump_recipe(recipe)) == recipe

@@ -42,8 +42,13 @@ FULL: dict[str, Any] = {
     },
     "search": {
         "grid": {"geometric": {"start": 0.05, "factor": 2, "count": 9}},
+        "strategy": "geometric",
         "patience": 1,
         "seeds": [0],
+        "error_rate": 0.05,
+        "early_abort": True,
+        "extend": 3,
+        "resolution": 1.5,
         "test_seeds": [100],
         "metric": "accuracy",
         "learned_share": 0.1,
@@ -107,7 +112,7 @@ def bases() -> list[Any]:
 def assert_ours(sentence: str) -> None:
     assert "\n" not in sentence
     assert "; " in sentence, sentence
-    words = sentence.replace("lower-case letters", "")
+    words = sentence.replace("lower-case letters", "").replace("error_rate", "")
     assert not [raw for raw in RAW if raw in words], sentence
     assert " must be " in sentence or " must not " in sentence or sentence.startswith(
         "unknown key "
@@ -320,6 +325,30 @@ def test_any_value_anywhere_gets_our_sentences(place: tuple[Any, ...], value: An
             (
                 "foo.yaml:8: search.test_seeds.1 must be none of search.seeds but got 101 "
                 "(the default); replace 101 in one of the two"
+            ),
+        ),
+        (
+            "search:",
+            "search:\n  strategy: geometrical",
+            (
+                "foo.yaml:9: search.strategy must be paper or geometric or probe but got "
+                '"geometrical"; did you mean geometric?'
+            ),
+        ),
+        (
+            "search:",
+            "search:\n  error_rate: 0.5",
+            (
+                "foo.yaml:9: search.error_rate must be > 0 and < 0.5 but got 0.5; "
+                "lower it, or leave it out for the default 0.05"
+            ),
+        ),
+        (
+            "search:",
+            "search:\n  resolution: 1",
+            (
+                "foo.yaml:9: search.resolution must be > 1 but got 1; "
+                "raise it, or leave it out for the default 1.5"
             ),
         ),
         (

@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from tunecli.recipe import MlpModel, Recipe, ScheduleSection
-from tunecli.recipe.model import ALTERNATIVES, UNIONS
+from tunecli.recipe.model import ALTERNATIVES, UNIONS, SearchSection
 
 SMALL: dict[str, Any] = {
     "version": 1,
@@ -47,8 +47,13 @@ def test_defaults_are_the_documented_ones() -> None:
         },
         "search": {
             "grid": [0.1, 0.2],
+            "strategy": "geometric",
             "patience": 1,
             "seeds": [0],
+            "error_rate": 0.05,
+            "early_abort": True,
+            "extend": 3,
+            "resolution": 1.5,
             "test_seeds": [100, 101, 102, 103, 104],
             "metric": "accuracy",
             "learned_share": 0.1,
@@ -62,6 +67,30 @@ def test_recipe_is_frozen_and_hashable() -> None:
     with pytest.raises(ValidationError):
         recipe.name = "other"
     assert hash(recipe) == hash(Recipe.model_validate(SMALL))
+
+
+def _search(**keys: Any) -> SearchSection:
+    return SearchSection.model_validate({"grid": [0.1, 0.2, 0.4, 0.8], **keys})
+
+
+def test_most_trials_counts_what_a_search_may_add_to_the_grid() -> None:
+    """The grid, its extension at both edges, and halving both gaps beside the best."""
+    assert _search(strategy="paper").most_trials == 4
+    assert _search(extend=0, resolution=None).most_trials == 4
+    assert _search(extend=3, resolution=None).most_trials == 4 + 2 * 3
+    # factor 2 → √2 ≤ 1.5 after one halving of each gap; → 2^¼ ≤ 1.2 after two
+    assert _search(extend=0, resolution=1.5).most_trials == 4 + 2
+    assert _search(extend=0, resolution=1.2).most_trials == 4 + 4
+    assert _search(extend=0, resolution=2.0).most_trials == 4
+    assert _search(seeds=[0, 1, 2]).most_trials == 3 * _search().most_trials
+    assert _search(seeds=[0, 1], max_trials=5).most_trials == 5
+
+
+def test_usual_trials_are_never_more_than_the_most() -> None:
+    assert _search(strategy="paper").usual_trials == 4
+    for keys in ({}, {"max_trials": 2}, {"extend": 0, "resolution": None}, {"seeds": [0, 1]}):
+        section = _search(**keys)
+        assert 1 <= section.usual_trials <= section.most_trials
 
 
 def test_model_name_selects_the_class() -> None:

@@ -20,6 +20,7 @@ pytestmark = [
 SHORT = [
     "schedule.epochs=3",
     "search.grid=[0.1,0.4]",
+    "search.strategy=paper",
     "search.seeds=[0]",
     "search.test_seeds=[100]",
     "training.checkpoint_every_s=0",

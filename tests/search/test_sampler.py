@@ -1,9 +1,12 @@
 """The sampler against Optuna's own suite, and as a walk that must end and must be resumable."""
 
 import json
+import math
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +38,14 @@ from tunecli.search import (
     Stop,
     StopReason,
     decide,
+    optimize,
 )
+from tunecli.search.rule import Strategy
 
+paper_rule = partial(MonotoneRule, strategy="paper")
 RATES = (0.1, 0.2, 0.4, 0.8, 1.6)
-UP = MonotoneRule(learning_rates=RATES)
-DOWN = MonotoneRule(learning_rates=RATES, maximize=False, perfect=0.0)
+UP = paper_rule(learning_rates=RATES)
+DOWN = paper_rule(learning_rates=RATES, maximize=False, perfect=0.0)
 
 Objective = Callable[[Trial], float]
 
@@ -74,7 +80,7 @@ class TestOptunaSuiteOnTheWalkedParameter(SingleOnlySamplerTestCase):
 
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:
-        rule = MonotoneRule(learning_rates=(0.1, 0.2), maximize=False, perfect=0.0)
+        rule = paper_rule(learning_rates=(0.1, 0.2), maximize=False, perfect=0.0)
         return lambda: MonotoneSampler(rule, name="x", seed=0)
 
     @pytest.mark.parametrize(
@@ -136,7 +142,7 @@ def _walked(study: Study) -> list[float]:
 
 
 def test_step_that_leaves_out_a_grid_value_is_refused() -> None:
-    rule = MonotoneRule(learning_rates=(0.1, 0.25, 0.5))
+    rule = paper_rule(learning_rates=(0.1, 0.25, 0.5))
     study = _study(MonotoneSampler(rule))
     with pytest.raises(InvalidValueError, match="range and step hold the grid"):
         study.ask({"learning_rate": FloatDistribution(0.1, 0.5, step=0.1)})
@@ -162,7 +168,7 @@ def test_optimize_ends_at_divergence_told_as_a_finite_value() -> None:
         trial.set_user_attr("diverged", rate > 0.5)
         return 0.0 if rate > 0.5 else rate
 
-    sampler = MonotoneSampler(MonotoneRule(learning_rates=RATES, patience=5))
+    sampler = MonotoneSampler(paper_rule(learning_rates=RATES, patience=5))
     study = _study(sampler)
     study.optimize(objective)
     stop = sampler.decide(study)
@@ -211,7 +217,7 @@ def test_study_takes_the_decisions_that_driving_decide_takes(
     patience: int,
     max_trials: int | None,
 ) -> None:
-    rule = MonotoneRule(
+    rule = paper_rule(
         learning_rates=RATES, repeats=repeats, patience=patience, max_trials=max_trials
     )
     baseline = 0.3 if flat else None
@@ -243,7 +249,8 @@ import json, sys
 import optuna
 from tunecli.search import MonotoneRule, MonotoneSampler
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-sampler = MonotoneSampler(MonotoneRule(learning_rates=(0.1, 0.2, 0.4, 0.8, 1.6)))
+rule = MonotoneRule(learning_rates=(0.1, 0.2, 0.4, 0.8, 1.6), strategy="paper")
+sampler = MonotoneSampler(rule)
 study = optuna.load_study(study_name="s", storage=sys.argv[1], sampler=sampler)
 before = sampler.decide(study)
 study.optimize(lambda t: -((t.suggest_float("learning_rate", 0.1, 1.6) - 0.5) ** 2))
@@ -286,26 +293,46 @@ def test_study_goes_on_with_a_new_sampler_after_every_single_trial(tmp_path: Pat
     assert isinstance(MonotoneSampler(UP).decide(study), Stop)
 
 
-def test_two_jobs_end_with_the_decision_of_one() -> None:
-    sampler = MonotoneSampler(UP)
-    study = _study(sampler)
-    study.optimize(_peak_at_half, n_jobs=2)
-    alone = MonotoneSampler(UP)
-    unbroken = _study(alone)
-    unbroken.optimize(_peak_at_half)
-    assert sampler.decide(study) == alone.decide(unbroken)
-    assert len(study.trials) <= 2 * len(RATES) + 1
+@pytest.mark.parametrize("strategy", ["paper", "geometric"])
+def test_two_jobs_take_different_rates_and_the_decision_of_one(strategy: Strategy) -> None:
+    rates = tuple(0.01 * 2**i for i in range(12))
+    rule = MonotoneRule(learning_rates=rates, strategy=strategy, extend=2, resolution=1.3)
+    both_run, running = threading.Barrier(2, timeout=30), set[float]()
+    together: list[set[float]] = []
+
+    def value(rate: float) -> float:
+        return 0.9 - 0.1 * math.log2(rate / 0.3) ** 2
+
+    def objective(trial: Trial) -> float:
+        rate = trial.suggest_float("learning_rate", 1e-9, 1e9)
+        if trial.number < 4:  # the first four in pairs: each waits for the other one
+            running.add(rate)
+            both_run.wait()
+            together.append(set(running))
+            both_run.wait()
+            running.discard(rate)
+        return value(rate)
+
+    study = _study(MonotoneSampler(rule))
+    stop = optimize(study, objective, rule, n_jobs=2)
+    assert [len(rates) for rates in together] == [2] * 4
+    alone = _study(MonotoneSampler(rule))
+    sequential = optimize(
+        alone, lambda trial: value(trial.suggest_float("learning_rate", 1e-9, 1e9)), rule
+    )
+    assert stop == sequential
+    assert len(study.trials) >= len(alone.trials)
 
 
 def test_trials_count_by_number_whichever_finishes_first() -> None:
+    """Two samplers that know nothing of each other, as in two processes, ask for one trial."""
     sampler = MonotoneSampler(UP)
     study = _study(sampler)
     start = study.ask()
     assert _rate(start) == 0.1
     study.tell(start, 0.5)
-    first, second = study.ask(), study.ask()
-    assert _rate(first) == _rate(second) == 0.2
-    study.tell(second, 0.9)
+    first = study.ask()
+    assert _rate(first) == 0.2
     seen: list[Any] = []
 
     class Watching(MonotoneSampler):
@@ -315,11 +342,29 @@ def test_trials_count_by_number_whichever_finishes_first() -> None:
             seen.append(self.decide(study, (trial, state, values)))
 
     study.sampler = Watching(UP)
+    second = study.ask()
+    assert _rate(second) == 0.2
+    study.tell(second, 0.9)
     study.tell(first, 0.2)
     # what is decided as the trial ends is what is decided from the stored study
-    assert seen == [sampler.decide(study)]
-    assert isinstance(seen[0], Stop)
-    assert (seen[0].learning_rate, seen[0].value) == (0.1, 0.5)
+    assert seen[-1] == sampler.decide(study)
+    assert isinstance(seen[-1], Stop)
+    assert (seen[-1].learning_rate, seen[-1].value) == (0.1, 0.5)
+    assert [each.repeat for each in sampler.observations(study)] == [0, 0, 1]
+
+
+def test_trials_side_by_side_get_different_rates_and_count_in_grid_order() -> None:
+    sampler = MonotoneSampler(UP)
+    study = _study(sampler)
+    trials = [study.ask() for _ in range(3)]
+    assert [_rate(trial) for trial in trials] == [0.1, 0.2, 0.4]
+    study.tell(trials[2], 0.9)
+    study.tell(trials[1], 0.2)
+    assert sampler.decide(study) == Continue(0.1, repeat=0)  # what ran ahead waits for its turn
+    study.tell(trials[0], 0.5)
+    stop = sampler.decide(study)
+    assert isinstance(stop, Stop)
+    assert (stop.learning_rate, [p.learning_rate for p in stop.points]) == (0.1, [0.1, 0.2])
 
 
 def test_ask_and_tell_outside_optimize() -> None:

@@ -2,18 +2,25 @@
 
 import math
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.search.worlds import World as GeneralWorld
+from tests.search.worlds import drive as drive_any
+from tests.search.worlds import worlds as general_worlds
 from tunecli.errors import InvalidValueError
 from tunecli.search import Continue, MonotoneRule, Observation, Stop, StopReason, decide
 from tunecli.search.explain import explain
+
+paper_rule = partial(MonotoneRule, strategy="paper")
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ def worlds(draw: st.DrawFn) -> World:
     if draw(st.booleans()):  # divergence from some rate on
         for i in range(draw(st.integers(0, size)), size):
             table[i][draw(st.integers(0, repeats - 1))] = None
-    rule = MonotoneRule(
+    rule = paper_rule(
         learning_rates=tuple(0.1 * (i + 1) for i in range(size)),
         repeats=repeats,
         patience=draw(st.integers(1, 4)),
@@ -112,6 +119,7 @@ def reference(world: World) -> dict[str, Any]:
             found["learned"] = True
         else:
             baseline = sum(map(Fraction, world.baselines), Fraction(0)) / rule.repeats
+            assert rule.perfect is not None
             to_close = abs(Fraction(rule.perfect) - baseline)
             closed = sign * (mean - baseline)
             if to_close == 0 or closed >= Fraction(rule.learned_share) * to_close:
@@ -247,7 +255,7 @@ def test_unimodal_curve_without_noise_gives_its_maximum(
     if diverges:
         table.append((None,))
     rates = tuple(2.0**i for i in range(len(table)))
-    rule = MonotoneRule(learning_rates=rates, patience=patience, maximize=maximize)
+    rule = paper_rule(learning_rates=rates, patience=patience, maximize=maximize)
     stop, told = drive(World(rule, tuple(table), None))
     assert stop.learning_rate == rates[peak]
     # patience is what it costs, and no trial more
@@ -266,7 +274,7 @@ def test_flat_start_never_stops_before_something_is_learned(
 ) -> None:
     values = [0.1 + 0.01 * n for n in noise[:flat]] + [0.6, 0.7, 0.65, 0.6, 0.5]
     rates = tuple(0.001 * 2**i for i in range(len(values)))
-    rule = MonotoneRule(learning_rates=rates, patience=patience)
+    rule = paper_rule(learning_rates=rates, patience=patience)
     stop, _ = drive(World(rule, tuple((v,) for v in values), (0.1,)))
     assert stop.learning_rate == rates[flat + 1]
     assert stop.learned
@@ -274,26 +282,26 @@ def test_flat_start_never_stops_before_something_is_learned(
 
 
 def test_flat_start_without_a_baseline_is_the_papers_rule_to_the_letter() -> None:
-    rule = MonotoneRule(learning_rates=(0.1, 0.2, 0.4))
+    rule = paper_rule(learning_rates=(0.1, 0.2, 0.4))
     stop, told = drive(World(rule, ((0.1,), (0.1,), (0.9,)), None))
     assert (stop.learning_rate, stop.reason, len(told)) == (0.1, StopReason.NO_IMPROVEMENT, 2)
 
 
 def test_grid_where_nothing_is_learned_ends_at_its_edge_and_says_so() -> None:
-    rule = MonotoneRule(learning_rates=(0.1, 0.2, 0.4))
+    rule = paper_rule(learning_rates=(0.1, 0.2, 0.4))
     stop, told = drive(World(rule, ((0.1,), (0.12,), (0.1,)), (0.1,)))
     assert (stop.reason, stop.learned, stop.edge) == (StopReason.GRID_EDGE, False, None)
     assert (stop.learning_rate, len(told)) == (0.2, 3)
 
 
 def test_baseline_that_is_perfect_leaves_nothing_to_learn() -> None:
-    rule = MonotoneRule(learning_rates=(0.1, 0.2, 0.4))
+    rule = paper_rule(learning_rates=(0.1, 0.2, 0.4))
     stop, told = drive(World(rule, ((1.0,), (1.0,), (1.0,)), (1.0,)))
     assert (stop.learned, len(told)) == (True, 2)
 
 
 def test_divergence_at_the_first_rate_leaves_no_learning_rate() -> None:
-    rule = MonotoneRule(learning_rates=(0.1, 0.2), patience=5)
+    rule = paper_rule(learning_rates=(0.1, 0.2), patience=5)
     stop, told = drive(World(rule, ((None,), (0.9,)), None))
     assert stop == decide(rule, told)
     assert (stop.reason, stop.learning_rate, stop.value) == (StopReason.DIVERGED, None, None)
@@ -303,20 +311,20 @@ def test_divergence_at_the_first_rate_leaves_no_learning_rate() -> None:
 
 @pytest.mark.parametrize("patience", [1, 2, 5])
 def test_divergence_ends_the_walk_whatever_the_patience(patience: int) -> None:
-    rule = MonotoneRule(learning_rates=(0.1, 0.2, 0.4, 0.8), patience=patience)
+    rule = paper_rule(learning_rates=(0.1, 0.2, 0.4, 0.8), patience=patience)
     stop, told = drive(World(rule, ((0.5,), (0.6,), (None,), (0.9,)), None))
     assert (stop.reason, stop.learning_rate, len(told)) == (StopReason.DIVERGED, 0.2, 3)
 
 
 def test_one_diverged_seed_settles_a_rate_without_the_others() -> None:
-    rule = MonotoneRule(learning_rates=(0.1, 0.2, 0.4), repeats=3)
+    rule = paper_rule(learning_rates=(0.1, 0.2, 0.4), repeats=3)
     stop, told = drive(World(rule, ((0.5, 0.5, 0.5), (0.9, None, 0.9), (0.9,) * 3), None))
     assert (stop.reason, stop.learning_rate) == (StopReason.DIVERGED, 0.1)
     assert len(told) == 5  # the third seed at 0.2 is not trained
 
 
 def test_value_of_a_diverged_trial_is_ignored() -> None:
-    rule = MonotoneRule(learning_rates=(0.1, 0.2))
+    rule = paper_rule(learning_rates=(0.1, 0.2))
     for value in (math.nan, math.inf, 99.0):
         told = [Observation(0.1, 0.5), Observation(0.2, value, diverged=True)]
         stop = decide(rule, told)
@@ -338,7 +346,7 @@ def test_value_of_a_diverged_trial_is_ignored() -> None:
 def test_edges_of_the_grid_are_named(
     values: tuple[float | None, ...], edge: str | None, reason: StopReason
 ) -> None:
-    rule = MonotoneRule(learning_rates=tuple(0.1 * (i + 1) for i in range(len(values))))
+    rule = paper_rule(learning_rates=tuple(0.1 * (i + 1) for i in range(len(values))))
     stop, _ = drive(World(rule, tuple((v,) for v in values), None))
     assert (stop.edge, stop.reason) == (edge, reason)
 
@@ -347,30 +355,30 @@ def test_budget_stops_with_the_best_so_far_and_before_the_next_trial() -> None:
     rising = tuple((v / 10, v / 10) for v in range(1, 6))
     rates = (0.1, 0.2, 0.3, 0.4, 0.5)
     for budget, best in ((1, None), (2, 0.1), (3, 0.1), (4, 0.2), (9, 0.4)):
-        rule = MonotoneRule(learning_rates=rates, repeats=2, max_trials=budget)
+        rule = paper_rule(learning_rates=rates, repeats=2, max_trials=budget)
         stop, told = drive(World(rule, rising, None))
         assert (stop.reason, stop.learning_rate) == (StopReason.BUDGET, best)
         assert len(told) == budget
-    rule = MonotoneRule(learning_rates=rates, repeats=2, max_trials=10)
+    rule = paper_rule(learning_rates=rates, repeats=2, max_trials=10)
     stop, told = drive(World(rule, rising, None))
     assert (stop.reason, len(told)) == (StopReason.GRID_EDGE, 10)
 
 
 def test_walk_that_ends_with_its_last_paid_trial_did_not_run_out_of_budget() -> None:
-    rule = MonotoneRule(learning_rates=(0.1, 0.2, 0.3), max_trials=2)
+    rule = paper_rule(learning_rates=(0.1, 0.2, 0.3), max_trials=2)
     stop, _ = drive(World(rule, ((0.5,), (0.4,), (0.3,)), None))
     assert stop.reason == StopReason.NO_IMPROVEMENT
 
 
 def test_budget_holds_for_trials_that_ran_ahead() -> None:
-    rule = MonotoneRule(learning_rates=(0.1, 0.2, 0.3), max_trials=1)
+    rule = paper_rule(learning_rates=(0.1, 0.2, 0.3), max_trials=1)
     stop = decide(rule, [Observation(0.1, 0.5), Observation(0.2, 0.6), Observation(0.3, 0.7)])
     assert isinstance(stop, Stop)
     assert (stop.reason, stop.learning_rate) == (StopReason.BUDGET, 0.1)
 
 
 def test_nothing_told_starts_at_the_smallest_rate() -> None:
-    assert decide(MonotoneRule(learning_rates=(0.1, 0.2)), []) == Continue(0.1, repeat=0)
+    assert decide(paper_rule(learning_rates=(0.1, 0.2)), []) == Continue(0.1, repeat=0)
 
 
 @given(rate=st.floats())
@@ -380,12 +388,12 @@ def test_rate_off_the_grid_is_refused(rate: float) -> None:
     if rate in (0.1, 0.2):
         return
     with pytest.raises(InvalidValueError, match="must be on the grid but got"):
-        decide(MonotoneRule(learning_rates=(0.1, 0.2)), [Observation(rate, 0.5)])
+        decide(paper_rule(learning_rates=(0.1, 0.2)), [Observation(rate, 0.5)])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_values_and_baselines_that_are_not_finite_are_refused(bad: float) -> None:
-    rule = MonotoneRule(learning_rates=(0.1, 0.2))
+    rule = paper_rule(learning_rates=(0.1, 0.2))
     with pytest.raises(InvalidValueError) as caught:
         decide(rule, [Observation(0.2, bad)])
     assert str(caught.value) == (
@@ -411,18 +419,25 @@ def test_values_and_baselines_that_are_not_finite_are_refused(bad: float) -> Non
         ({"learned_share": 0.0}, r"learned_share must be in \(0, 1\) but got 0.0"),
         ({"learned_share": math.nan}, r"learned_share must be in \(0, 1\) but got nan"),
         ({"max_trials": 0}, "max_trials must be ≥ 1 but got 0"),
+        ({"strategy": "grid"}, "strategy must be paper or geometric but got grid"),
+        ({"extend": -1}, "extend must be ≥ 0 but got -1"),
+        ({"error_rate": 0.0}, r"error_rate must be in \(0, 0.5\) but got 0.0"),
+        ({"error_rate": 0.5}, r"error_rate must be in \(0, 0.5\) but got 0.5"),
+        ({"resolution": 1.0}, "resolution must be > 1 but got 1.0"),
+        ({"start": 0.0}, "start must be finite and > 0 but got 0.0"),
+        ({"start": math.inf}, "start must be finite and > 0 but got inf"),
     ],
 )
 def test_rule_outside_its_range_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidValueError, match=f"^{message}"):
-        MonotoneRule(**{"learning_rates": (0.1, 0.2), **change})
+        paper_rule(**{"learning_rates": (0.1, 0.2), **change})
 
 
 _Values = tuple[float | None, ...]
 
 
 def _explained(values: _Values, *, baseline: float | None = None, **rule: Any) -> str:
-    built = MonotoneRule(learning_rates=tuple(0.1 * 2**i for i in range(len(values))), **rule)
+    built = paper_rule(learning_rates=tuple(0.1 * 2**i for i in range(len(values))), **rule)
     baselines = None if baseline is None else (baseline,) * built.repeats
     table = tuple((value,) * built.repeats for value in values)
     stop, _ = drive(World(built, table, baselines))
@@ -490,3 +505,79 @@ def test_explain_says_something_readable_for_every_stop(world: World) -> None:
     if stop.learning_rate is not None:
         assert f"{stop.value:.4f} at {stop.learning_rate:g}" in sentence
         assert ("learned nothing" in sentence) == (not stop.learned)
+
+
+@pytest.mark.parametrize(
+    ("values", "rule", "sentence"),
+    [
+        (
+            {0.1: 0.5, 0.2: 0.9, 0.4: 0.8},
+            {},
+            "0.8000 at 0.4 did not improve on 0.9000 at 0.2",
+        ),
+        (
+            {0.1: 0.5, 0.2: 0.9},
+            {},
+            "training diverged at 0.4; the best before it was 0.9000 at 0.2",
+        ),
+        ({}, {}, "training diverged at 0.1, the smallest rate of the grid"),
+        ({}, {"extend": 1}, "training diverged at 0.05, the smallest rate tried"),
+        (
+            {},
+            {"max_trials": 1, "start": 0.4},
+            (
+                "the budget of 1 trial(s) was spent; training diverged at every rate tried, down "
+                "to 0.4"
+            ),
+        ),
+        (
+            {0.1: 0.5, 0.2: 0.6, 0.4: 0.7, 0.8: 0.8},
+            {"extend": 1},
+            "the grid ended at 0.8; the best was 0.8000 at 0.8",
+        ),
+    ],
+)
+def test_explain_tells_what_the_default_search_came_to(
+    values: dict[float, float], rule: dict[str, Any], sentence: str
+) -> None:
+    built = MonotoneRule(learning_rates=(0.1, 0.2, 0.4), **rule)
+    told: list[Observation] = []
+    while isinstance(decision := decide(built, told), Continue):
+        rate = decision.learning_rate
+        told.append(Observation(rate, values.get(rate, 0.0), rate not in values, 0.1))
+    assert explain(decision, built) == sentence
+
+
+def test_explain_names_a_rate_that_was_given_up_early() -> None:
+    rule = MonotoneRule(learning_rates=(0.1, 0.2, 0.4, 0.8))
+    curves = {
+        0.1: ((0.5, 0.5), (1.0, 0.6)),
+        0.2: ((0.5, 0.8), (1.0, 0.9)),
+        0.4: ((0.5, 0.3), (1.0, 0.4)),
+        0.8: ((0.5, 0.1), (1.0, 0.1)),
+    }
+    told: list[Observation] = []
+    while isinstance(decision := decide(rule, told), Continue):
+        curve = curves[decision.learning_rate]
+        told.append(Observation(decision.learning_rate, curve[-1][1], baseline=0.1, curve=curve))
+    sentence = explain(decision, rule)
+    assert "0.3000 at 0.4 (given up early) did not improve on 0.9000 at 0.2" in sentence
+    (point,) = [point for point in decision.points if point.learning_rate == 0.4]
+    assert "far behind after 50 % of its samples" in point.aborted
+
+
+@settings(max_examples=200)
+@given(world=general_worlds())
+def test_explain_says_something_readable_for_every_stop_of_every_strategy(
+    world: GeneralWorld,
+) -> None:
+    stop, _ = drive_any(world)
+    sentence = explain(stop, world.rule)
+    assert "None" not in sentence
+    assert "nan" not in sentence
+    assert sentence.isprintable()
+    if stop.learning_rate is not None:
+        assert f"{stop.value:.4f} at {stop.learning_rate:g}" in sentence
+        assert ("learned nothing" in sentence) == (not stop.learned)
+        for rate in (float(found) for found in re.findall(r"diverged at ([0-9.e+-]+\d)", sentence)):
+            assert any(p.diverged and f"{p.learning_rate:g}" == f"{rate:g}" for p in stop.points)

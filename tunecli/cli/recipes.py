@@ -49,7 +49,7 @@ def validate(
 
     path = find_recipe(recipe)
     settings = load_for_a_run(recipe, overrides)
-    rates, trials = settings.search.learning_rates, settings.search.most_trials
+    rates, section = settings.search.learning_rates, settings.search
     samples = training_samples(settings.data)
     derived = derive_schedule(settings.schedule, rates[0], samples)
     epochs = derived.epochs(samples)
@@ -58,13 +58,17 @@ def validate(
             "recipe": settings.name,
             "path": str(path),
             "learning_rates": rates,
-            "most_trials": trials,
+            "usual_trials": section.usual_trials,
+            "most_trials": section.most_trials,
             "epochs_per_trial": epochs,
             "steps_per_trial": derived.total_steps,
         }
         typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
         return
+    trials = f"at most {section.most_trials} trials"
+    if section.usual_trials < section.most_trials:
+        trials = f"usually about {section.usual_trials} trials, {trials}"
     typer.echo(
         f"{path} is valid: {settings.name}, {len(rates)} learning rates from {rates[0]:g} to "
-        f"{rates[-1]:g}, at most {trials} trials of {epochs:.1f} epochs"
+        f"{rates[-1]:g}, {trials} of {epochs:.1f} epochs"
     )

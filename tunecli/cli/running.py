@@ -5,6 +5,8 @@ Everything from the making of the folder to the writing of the result happens un
 """
 
 import json
+import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -61,20 +63,43 @@ def reopen(kind: RunKind, path: Path, device: str | None) -> tuple[RunFolder, to
     return run, found
 
 
+def places(device: torch.device, asked: str | None, workers: int) -> list[str]:
+    """A device for each worker: all CUDA devices in turn, unless one of them was asked for."""
+    named = asked is not None and ":" in asked
+    if device.type == "cuda" and not named:
+        found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    else:
+        found = [str(device)]
+    return [found[number % len(found)] for number in range(workers)]
+
+
 def search_to_result(
-    run: RunFolder, device: torch.device, interrupt: Interrupt, *, as_json: bool
+    run: RunFolder,
+    device: torch.device,
+    interrupt: Interrupt,
+    workers: Sequence[str],
+    *,
+    as_json: bool,
 ) -> int:
     """Search in `run`, or read what is there already; show it, and return the exit code."""
-    recipe = load_recipe(run.recipe)
+    recipe, verify = load_recipe(run.recipe), run.read_options().get("verify", 0)
     with run.locked():
         result = _finished(run)
         if result is None:
             try:
                 with SearchView(messages()) as view:
-                    found = run_search(recipe, run, device=device, interrupt=interrupt, notify=view)
+                    found = run_search(
+                        recipe,
+                        run,
+                        device=device,
+                        interrupt=interrupt,
+                        notify=view,
+                        workers=workers,
+                        verify=verify,
+                    )
             except InterruptedRunError as stopped:
                 raise _resumable(stopped, run) from None
-            result = found.to_dict()
+            result = {**found.to_dict(), "command": _command("search", run, device)}
             save_search(result, run)
     return _show(result, search_summary(result, training_samples(recipe.data)), as_json=as_json)
 
@@ -121,6 +146,14 @@ def _finished(run: RunFolder) -> dict[str, Any] | None:
     )
     result: dict[str, Any] = read_json(run.result)
     return {**result, "run": str(run.path)}  # it may have been moved since
+
+
+def _command(kind: str, run: RunFolder, device: torch.device) -> str:
+    """What reproduces a run from its folder."""
+    recipe = shlex.quote(str(run.recipe))
+    verify = run.read_options().get("verify", 0)
+    more = f" --verify {verify}" if verify else ""
+    return f"tunecli {kind} {recipe} --device {device}{more}"
 
 
 def _resumable(stopped: InterruptedRunError, run: RunFolder) -> InterruptedRunError:

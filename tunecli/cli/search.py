@@ -1,5 +1,7 @@
 """`tunecli search`: find the initial learning rate, derive the schedule, train and test with it."""
 
+from typing import Annotated
+
 import typer
 
 from tunecli.cli.shared import (
@@ -11,8 +13,20 @@ from tunecli.cli.shared import (
     resume_option,
     run_option,
     translated,
+    workers_option,
 )
 from tunecli.errors import InvalidValueError
+
+verify_option = Annotated[
+    int | None,
+    typer.Option(
+        "--verify",
+        metavar="N",
+        min=0,
+        max=100,
+        help="Train N rates beyond the stop as well, and report the regret.",
+    ),
+]
 
 
 @translated
@@ -22,12 +36,15 @@ def search(
     resume: resume_option = None,
     run: run_option = None,
     device: device_option = None,
+    workers: workers_option = 1,
+    verify: verify_option = None,
     as_json: json_option = False,
 ) -> None:
     """Search the initial learning rate and train with the schedule that follows from it.
 
-    The search walks up the recipe's grid and stops when a larger rate does not improve. The best
-    rate's schedule is then trained with fresh seeds, and the test set is read once.
+    The search begins inside the recipe's grid, walks up, stops when a larger rate does not improve,
+    and narrows down (search.strategy says otherwise). The best rate's schedule is then trained with
+    fresh seeds, and the test set is read once.
 
     Exit code: 0 found, 1 failed or nothing learned, 2 usage, 3 recipe invalid, 4 the best rate
     lies at the grid's edge, 5 every rate, or every final training, diverged, 130 or
@@ -35,10 +52,10 @@ def search(
     """
     if resume is None:
         settings = load_for_a_run(recipe, overrides)
-    elif recipe is not None or overrides or run is not None:
+    elif recipe is not None or overrides or run is not None or verify is not None:
         raise InvalidValueError(
-            "--resume must stand alone but got a recipe, an override or --run as well; a resumed "
-            "search keeps the recipe that is in its folder"
+            "--resume must stand alone but got a recipe, an override, --run or --verify as well; a "
+            "resumed search keeps what is in its folder"
         )
     # importing torch takes a second: only now that the recipe is valid
     from tunecli.cli import running
@@ -46,8 +63,9 @@ def search(
 
     with Interrupt() as interrupt:
         if resume is None:
-            folder, target = running.start("search", settings, run, device)
+            folder, target = running.start("search", settings, run, device, verify=verify or 0)
         else:
             folder, target = running.reopen("search", resume, device)
-        code = running.search_to_result(folder, target, interrupt, as_json=as_json)
+        places = running.places(target, device, workers)
+        code = running.search_to_result(folder, target, interrupt, places, as_json=as_json)
     raise typer.Exit(code)

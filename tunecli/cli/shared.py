@@ -62,6 +62,16 @@ device_option = Annotated[
         "[default: auto, or what a resumed run was started on]",
     ),
 ]
+workers_option = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        max=256,
+        help="Trials that run side by side, each in a process of its own.",
+    ),
+]
 json_option = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 

@@ -1,9 +1,12 @@
 """A `Recipe` → YAML that loads back to an equal one."""
 
+from typing import Any
+
 import yaml
 
 from tunecli.recipe.document import CORE_SCHEMA
 from tunecli.recipe.model import Recipe
+from tunecli.recipe.section import Section
 
 
 class _Dumper(yaml.SafeDumper):
@@ -34,7 +37,18 @@ def dump_recipe(recipe: Recipe) -> str:
     """The resolved recipe as YAML: every key with its value, defaults included.
 
     Keys without a value (`learning_rate`, `max_trials`, the one of `epochs` and `steps` that is
-    not given) are left out.
+    not given) are left out, unless no value means something else than leaving them out does.
     """
-    data = recipe.model_dump(mode="json", exclude_none=True)
+    data = _without_empty_keys(recipe, recipe.model_dump(mode="json"))
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _without_empty_keys(section: Section, data: dict[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for name, field in type(section).model_fields.items():
+        inner, value = getattr(section, name), data[name]
+        if isinstance(inner, Section):
+            kept[name] = _without_empty_keys(inner, value)
+        elif value is not None or field.default is not None:
+            kept[name] = value
+    return kept

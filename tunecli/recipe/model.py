@@ -5,6 +5,8 @@ The models are frozen, refuse unknown keys, and are strict: `"3"` is not a numbe
 Rules that span two keys sit on the later of the two, so that one mistake hides no other one.
 """
 
+import math
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
@@ -204,15 +206,49 @@ class SearchSection(Section):
     """The walk up the grid of α₁, and when it stops."""
 
     grid: Grid = Field(
-        description="The rates α₁ to try, ascending, 2 to 1000 of them: a geometric or a linear "
-        "progression, or a list.",
+        description="The rates α₁ to choose from, ascending, 2 to 1000 of them: a geometric or a "
+        "linear progression, or a list.",
         examples=[{"geometric": {"start": 0.05, "factor": 2, "count": 9}}],
+    )
+    strategy: Literal["paper", "geometric", "probe"] = Field(
+        default="geometric",
+        description="geometric: begin inside the grid, walk up, then narrow down; "
+        "probe: likewise, but a short ramp of the learning rate finds where to begin; "
+        "paper: walk the given grid from its smallest rate, and nothing else.",
     )
     patience: int = Field(
         default=1, ge=1, description="Stop after this many successive rates that do not improve."
     )
     seeds: Seeds = Field(
-        default=(0,), description="Every rate is trained once with each of these seeds."
+        default=(0,),
+        description="Training seeds. `paper` trains every rate with each of them; the others train "
+        "with the first one, and with the rest where a comparison is within the noise.",
+    )
+    error_rate: float = Field(
+        default=0.05,
+        gt=0,
+        lt=0.5,
+        description="Chance that one comparison calls a rate worse that is as good; needs several "
+        "seeds.",
+    )
+    early_abort: bool = Field(
+        default=True,
+        description="Give up a trial that after a third of its samples has learned nothing, or "
+        "less than half of what the best rate had; never with strategy paper.",
+    )
+    extend: int = Field(
+        default=3,
+        ge=0,
+        le=100,
+        description="Rates that may be added beyond each edge of the grid when the best lies "
+        "there; never with strategy paper.",
+    )
+    resolution: float | None = Field(
+        default=1.5,
+        gt=1,
+        examples=[1.5],
+        description="Narrow down until the best rate's neighbours are at most this factor away, or "
+        "less is to gain than the noise; null keeps to the grid. Never with strategy paper.",
     )
     test_seeds: Seeds = Field(
         default=(100, 101, 102, 103, 104),
@@ -261,8 +297,29 @@ class SearchSection(Section):
     @property
     def most_trials(self) -> int:
         """Trials of the search in the worst case."""
-        trials = len(self.learning_rates) * len(self.seeds)
+        rates = len(self.learning_rates)
+        if self.strategy != "paper":
+            rates += 2 * self.extend + self._halvings
+        trials = rates * len(self.seeds)
         return trials if self.max_trials is None else min(trials, self.max_trials)
+
+    @property
+    def usual_trials(self) -> int:
+        """Trials that a search usually takes, for a person who wonders how long it will be."""
+        if self.strategy == "paper":
+            return self.most_trials
+        walk = 4 if len(self.learning_rates) <= 10 else 6
+        return min(walk + 2 * (len(self.seeds) - 1), self.most_trials)
+
+    @property
+    def _halvings(self) -> int:
+        """Most rates between grid points: both gaps beside the best, halved to the resolution."""
+        if self.resolution is None:
+            return 0
+        ratio = max(high / low for low, high in pairwise(self.learning_rates))
+        if ratio <= self.resolution:
+            return 0
+        return 2 * math.ceil(math.log2(math.log(ratio) / math.log(self.resolution)) + 1e-9)
 
     @property
     def learning_rates(self) -> tuple[float, ...]:

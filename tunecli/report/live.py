@@ -13,6 +13,7 @@ from rich.text import Text
 from tunecli.report.text import count, duration, sparkline
 from tunecli.search.events import (
     Event,
+    ProbeFinished,
     SearchStarted,
     SearchStopped,
     TrialFinished,
@@ -20,29 +21,49 @@ from tunecli.search.events import (
     TrialRecord,
     TrialStarted,
 )
+from tunecli.search.probe import Probe
 
 _OTHER_LINES = 11  # of the table's frame, what stands above it, and below it
 
 
 @dataclass
 class _Row:
-    """One learning rate of the grid."""
+    """One learning rate."""
 
     values: list[float] = field(default_factory=list)
     diverged: bool = False
+    given_up: bool = False
+    verified: bool = False
     curve: tuple[float, ...] = ()
     samples: int = 0
     seconds: float = 0.0
 
     def add(self, record: TrialRecord) -> None:
-        self.diverged |= record.state == "diverged"
-        self.values.append(record.value)
         self.samples += record.samples
         self.seconds += record.seconds
+        if record.state == "cancelled" or record.value is None:
+            return
+        self.diverged |= record.state == "diverged"
+        self.given_up |= record.state == "aborted"
+        self.verified |= record.role == "verify"
+        self.values.append(record.value)
+        self.curve = tuple(value for _, value in record.curve)
 
     @property
     def value(self) -> float | None:
         return None if self.diverged or not self.values else sum(self.values) / len(self.values)
+
+
+@dataclass
+class _Running:
+    """A trial that runs."""
+
+    started: TrialStarted
+    progress: TrialProgressed | None = None
+
+    @property
+    def share(self) -> float:
+        return self.progress.steps / self.started.total_steps if self.progress else 0.0
 
 
 class SearchView:
@@ -58,8 +79,7 @@ class SearchView:
         self._plan: SearchStarted | None = None
         self._rows: dict[float, _Row] = {}
         self._finals = 0
-        self._running: TrialStarted | None = None
-        self._progress: TrialProgressed | None = None
+        self._running: dict[tuple[str, float, int], _Running] = {}
         self._stop: SearchStopped | None = None
         self._done_updates = 0
         self._done_seconds = 0.0
@@ -82,10 +102,12 @@ class SearchView:
         match event:
             case SearchStarted():
                 self._start(event)
+            case ProbeFinished():
+                self._console.print(_probe_line(event.probe), highlight=False, soft_wrap=True)
             case TrialStarted():
-                self._running, self._progress = event, None
+                self._running[_key(event.phase, event)] = _Running(event)
             case TrialProgressed():
-                self._progress = event
+                self._running[_key(event.phase, event)].progress = event
             case TrialFinished():
                 self._finish(event)
             case SearchStopped():
@@ -100,10 +122,10 @@ class SearchView:
         self._plan = plan
         self._rows = {rate: _Row() for rate in plan.recipe.search.learning_rates}
         for record in plan.finished:
-            self._rows[record.learning_rate].add(record)
+            self._row(record.learning_rate).add(record)
             self._bill(record)
         self._console.print(
-            self._worst_case(plan), highlight=False, soft_wrap=not self._console.is_terminal
+            self._plan_line(plan), highlight=False, soft_wrap=not self._console.is_terminal
         )
         if plan.finished:
             self._console.print(
@@ -113,24 +135,32 @@ class SearchView:
             self._live = Live(self, console=self._console, refresh_per_second=4)
             self._live.start()
 
-    def _worst_case(self, plan: SearchStarted) -> str:
+    def _plan_line(self, plan: SearchStarted) -> str:
         epochs = plan.schedule.epochs(plan.training_samples)
-        seeds, tests = len(plan.recipe.search.seeds), len(plan.recipe.search.test_seeds)
-        rates = count(len(self._rows), "rate") + f" × {count(seeds, 'seed')}"
+        tests = len(plan.recipe.search.test_seeds)
+        most = count(plan.most_trials, "trial")
+        trials = f"at most {most}, {count(plan.most_trials * epochs, 'epoch')}"
+        if plan.usual_trials < plan.most_trials:
+            trials = f"usually about {plan.usual_trials} of {trials}"
+        side_by_side = f", {plan.workers} at a time" if plan.workers > 1 else ""
         return (
-            f"{plan.recipe.name} on {plan.device}: at most {count(plan.most_trials, 'trial')} "
-            f"({rates}), {count(plan.most_trials * epochs, 'epoch')}; "
+            f"{plan.recipe.name} on {plan.device}{side_by_side}: {trials}; "
             f"then {count(tests, 'final training')}, {count(tests * epochs, 'epoch')}"
         )
 
+    def _row(self, rate: float) -> _Row:
+        """The row of a rate; one that is not on the grid gets its place among the others."""
+        if rate not in self._rows:
+            rates = sorted((*self._rows, rate))
+            self._rows = {each: self._rows.get(each, _Row()) for each in rates}
+        return self._rows[rate]
+
     def _finish(self, event: TrialFinished) -> None:
         record = event.record
-        self._running = self._progress = None
+        self._running.pop(_key(event.phase, record), None)
         self._bill(record)
         if event.phase == "search":
-            row = self._rows[record.learning_rate]
-            row.add(record)
-            row.curve = event.curve
+            self._row(record.learning_rate).add(record)
         else:
             self._finals += 1
         assert self._plan is not None
@@ -140,15 +170,21 @@ class SearchView:
             if event.phase == "final"
             else (f"learning_rate={record.learning_rate:g} seed={record.seed} validation")
         )
-        value = (
-            f"diverged ({event.detail})"
-            if record.state == "diverged"
-            else (f"{metric}={record.value:.4f}")
-        )
+        value = "cancelled" if record.value is None else f"{metric}={record.value:.4f}"
+        if record.state == "diverged":
+            value = f"diverged ({record.reason})"
+        elif record.state == "aborted":
+            value += f" given up ({record.reason})"
         self._say(
             f"{what} {value} updates={record.updates} seconds={record.seconds:.1f} "
-            f"left≤{duration(self._seconds_left() or 0)}"
+            f"left{self._about}{duration(self._seconds_left() or 0)}"
         )
+
+    @property
+    def _about(self) -> str:
+        """How sure the time that is left is: an upper bound, or what is usual."""
+        plan = self._plan
+        return "≤" if plan is None or plan.usual_trials == plan.most_trials else "≈"
 
     def _say(self, line: str) -> None:
         if self._live is None:
@@ -159,20 +195,23 @@ class SearchView:
         self._done_seconds += record.seconds
 
     def _seconds_left(self) -> float | None:
-        """Every trial that may still come, at the time per update so far."""
+        """The trials that are still to be expected, at the time per update so far."""
         plan = self._plan
         if plan is None:
             return None
-        now = self._progress
-        updates = self._done_updates + (now.steps if now else 0)
-        seconds = self._done_seconds + (now.seconds if now else 0.0)
+        now = [each.progress for each in self._running.values() if each.progress]
+        steps = sum(each.steps for each in now)
+        updates = self._done_updates + steps
+        seconds = self._done_seconds + sum(each.seconds for each in now)
         if not updates:
             return None
         trials = len(plan.recipe.search.test_seeds) - self._finals
         if self._stop is None:
-            trials += plan.most_trials - sum(len(row.values) for row in self._rows.values())
-        left = trials * plan.schedule.total_steps - (now.steps if now else 0)
-        return max(left, 0) * seconds / updates
+            done = sum(len(row.values) for row in self._rows.values())
+            # past what is usual, one more trial is as good a guess as any
+            trials += max(plan.usual_trials - done, 1 if done < plan.most_trials else 0)
+        left = trials * plan.schedule.total_steps - steps
+        return max(left, 0) * seconds / updates / plan.workers
 
     def _table(self) -> RenderableType:
         plan = self._plan
@@ -201,28 +240,38 @@ class SearchView:
         rows = max(3, self._console.size.height - _OTHER_LINES)
         if len(rates) <= rows:
             return rates
-        active = max((i for i, rate in enumerate(rates) if self._rows[rate].values), default=0)
+        active = max((i for i, rate in enumerate(rates) if self._rows[rate].samples), default=0)
         first = min(max(0, active + 3 - rows), len(rates) - rows)
         return rates[first : first + rows]
 
     def _cells(self, rate: float, best: float | None) -> list[Text | str]:
         assert self._plan is not None
-        row, seeds = self._rows[rate], len(self._plan.recipe.search.seeds)
-        running, now = self._running, self._progress
-        here = running is not None and running.phase == "search" and running.learning_rate == rate
+        row = self._rows[rate]
+        running = [
+            each
+            for (phase, at, _), each in self._running.items()
+            if phase == "search" and at == rate
+        ]
         curve = row.curve
         samples, seconds = row.samples, row.seconds
-        if here and running is not None:
-            share = now.steps / running.total_steps if now else 0.0
-            status = Text(f"seed {len(row.values) + 1}/{seeds}  {share:4.0%}", style="cyan")
-            if now:
+        if running:
+            trial = running[-1]
+            number = len(row.values) + 1
+            what = f"trial {number}" if number > 1 else "training"
+            status = Text(f"{what}  {trial.share:4.0%}", style="cyan")
+            if trial.progress:
+                now = trial.progress
                 curve, samples, seconds = now.curve, samples + now.samples, seconds + now.seconds
         elif row.diverged:
             status = Text("diverged", style="red")
-        elif len(row.values) == seeds:
+        elif row.given_up:
+            status = Text("given up", style="yellow")
+        elif row.values:
+            times = f" ×{len(row.values)}" if len(row.values) > 1 else ""
             status = Text("best" if rate == best else "done", "green" if rate == best else "")
+            status.append(" verified" if row.verified else times, style="dim")
         else:
-            status = Text("not needed" if self._stop else "waiting", style="dim")
+            status = Text("not needed" if self._stop else "", style="dim")
         value = row.value
         high = 1.0 if self._plan.recipe.search.metric == "accuracy" else None
         return [
@@ -235,12 +284,14 @@ class SearchView:
         ]
 
     def _best(self) -> float | None:
+        """The rate found, and before that the one that looks best."""
+        if self._stop is not None:
+            return self._stop.stop.learning_rate
         assert self._plan is not None
-        full = len(self._plan.recipe.search.seeds)
         values = {
             rate: row.value
             for rate, row in self._rows.items()
-            if row.value is not None and len(row.values) == full
+            if row.value is not None and not row.given_up and not row.verified
         }
         if not values:
             return None
@@ -252,16 +303,28 @@ class SearchView:
         line = Text()
         if self._stop is not None:
             line.append(f"stopped: {self._stop.explanation}\n")
-        if self._running is not None and self._running.phase == "final":
+        finals = [each for (phase, _, _), each in self._running.items() if phase == "final"]
+        if finals:
             tests = len(self._plan.recipe.search.test_seeds)
-            share = self._progress.steps / self._running.total_steps if self._progress else 0.0
+            share = sum(each.share for each in finals) / len(finals)
             line.append(
                 f"final training {self._finals + 1}/{tests} at "
-                f"learning_rate {self._running.learning_rate:g}  {share:4.0%}\n",
+                f"learning_rate {finals[0].started.learning_rate:g}  {share:4.0%}\n",
                 style="cyan",
             )
         left = self._seconds_left()
-        if self._running is not None and left is not None:
-            line.append(f"at most {duration(left)} left · Ctrl-C stops, --resume goes on", "dim")
+        if self._running and left is not None:
+            about = "at most" if self._about == "≤" else "about"
+            line.append(f"{about} {duration(left)} left · Ctrl-C stops, --resume goes on", "dim")
         line.rstrip()
         return line
+
+
+def _key(phase: str, trial: TrialStarted | TrialProgressed | TrialRecord) -> tuple[str, float, int]:
+    return phase, trial.learning_rate, trial.seed
+
+
+def _probe_line(probe: Probe) -> str:
+    if probe.start is None:
+        return "probe: the ramp did not learn; the walk begins where it does without one"
+    return f"probe: a trial starts to learn at {probe.start:.3g}; the walk begins there"

@@ -7,8 +7,8 @@ from typing import Any
 def learning_rate_plot(result: dict[str, Any]) -> bytes:
     """The metric against the learning rate, as a PNG; `result` is result.json's content.
 
-    Every trial is a dot, the mean over seeds a line, diverged rates are crosses at the bottom,
-    and the rate found is marked.
+    Every trial is a dot, the mean over seeds a line, trials that were given up early are hollow,
+    diverged rates are crosses at the bottom, and the rate found is marked.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -26,7 +26,21 @@ def learning_rate_plot(result: dict[str, Any]) -> bytes:
         markersize=4,
         label="one seed",
     )
-    points = [point for point in result["stop"]["points"] if point["value"] is not None]
+    given_up = [trial for trial in result["trials"] if trial["state"] == "aborted"]
+    if given_up:
+        axes.plot(
+            [trial["learning_rate"] for trial in given_up],
+            [trial["value"] for trial in given_up],
+            "o",
+            color="#8fb3d9",
+            markerfacecolor="none",
+            markersize=4,
+            label="given up early",
+        )
+    points = sorted(
+        (p for p in result["stop"]["points"] if p["value"] is not None and not p["aborted"]),
+        key=lambda point: point["learning_rate"],
+    )
     axes.plot(
         [point["learning_rate"] for point in points],
         [point["value"] for point in points],

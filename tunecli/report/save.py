@@ -7,11 +7,12 @@ import yaml
 from tunecli.errors import RunError
 from tunecli.execution.files import write_aside, write_json, write_text
 from tunecli.execution.run_folder import RunFolder
+from tunecli.report.html import search_page
 from tunecli.report.plot import learning_rate_plot
 
 
 def save_search(result: dict[str, Any], run: RunFolder) -> None:
-    """Write the plot, `schedule.yaml` and last `result.json`, which says that the run is finished.
+    """Write plot, page and schedule, and last `result.json`, which says that the run is finished.
 
     Raises:
         RunError: A file cannot be written.
@@ -23,6 +24,7 @@ def save_search(result: dict[str, Any], run: RunFolder) -> None:
         raise RunError(f"{run.plot} cannot be written: {error.strerror}") from error
     if result["schedule"]:
         write_text(run.schedule, schedule_yaml(result["schedule"]))
+    write_text(run.report, search_page(result))
     write_json(run.result, result)
 
 

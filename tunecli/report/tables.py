@@ -1,6 +1,6 @@
 """Tables of a schedule and its conditions, and the summary at the end of a search."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich import box
@@ -83,7 +83,10 @@ def search_summary(result: dict[str, Any], samples: int) -> Group:
         grid.add_row("Found", Text("no usable learning rate", style="red"))
     else:
         grid.add_row("Found", Text(f"learning_rate {rate:g}", style="bold green"))
-    grid.add_row("Stopped", Text(result["stop"]["explanation"]))
+    because = "" if rate is None else f"at {rate:g} because "
+    grid.add_row("Stopped", Text(f"{because}{result['stop']['explanation']}"))
+    for name, line in _certificate_lines(result):
+        grid.add_row(name, Text(line))
     if test is not None:
         spread = "" if test["std"] is None else f" ± {test['std']:.4f}"
         seeds = count(test["n"], "fresh seed")
@@ -92,12 +95,14 @@ def search_summary(result: dict[str, Any], samples: int) -> Group:
             f"{test['metric']} {test['mean']:.4f}{spread} "
             f"(mean{' ± std' if spread else ''}, n = {seeds}; test set read once)",
         )
+    cancelled = spent["cancelled"]["samples"]
+    ahead = f", {count(cancelled, 'sample')} of it ahead and not needed" if cancelled else ""
     grid.add_row(
         "Spent",
         f"{count(len(result['trials']), 'trial')} and "
         f"{count(len(result['final']), 'final training')}: {count(spent['updates'], 'update')}, "
         f"{count(spent['samples'], 'sample')} ({spent['epochs']:.0f} epochs), "
-        f"{duration(spent['seconds'])}",
+        f"{duration(spent['seconds'])}{ahead}",
     )
     parts: list[RenderableType] = [Text(), grid]
     if result["schedule"]:
@@ -105,6 +110,41 @@ def search_summary(result: dict[str, Any], samples: int) -> Group:
         parts += [Text(), schedule_table(schedule, training_samples=samples)]
     parts += warning_lines(result["warnings"])
     return Group(*parts)
+
+
+def _certificate_lines(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the decision rests on, a line each: rule, noise, the last close call, what is beyond."""
+    certificate = result["certificate"]
+    if certificate is None:
+        return
+    bracket, noise = certificate["bracket"], certificate["noise"]
+    low, high = (_rate(bracket[side]) for side in ("low", "high"))
+    tries = count(certificate["patience"], "rate")
+    rule = f"{certificate['strategy']}, patience {tries}; the best lies between {low} and {high}"
+    yield "Rule", rule
+    if noise is not None and noise["std"] is not None:
+        share = f"{noise['error_rate'] * 100:g}"
+        line = f"± {noise['std']:.4f} over {count(noise['seeds'], 'seed')} at the best rate; "
+        line += f"a rate as good is called worse in at most {share} % of comparisons"
+        yield "Noise", line
+    contested = [each for each in certificate["comparisons"] if each["low"] is not None]
+    if contested:
+        last = contested[-1]
+        line = f"{last['learning_rate']:g} against {last['than']:g}: {last['difference']:+.4f} "
+        line += f"({last['low']:+.4f} to {last['high']:+.4f}), {last['verdict']}"
+        yield "Last call", line
+    verify = certificate["verify"]
+    if verify is not None:
+        found = ", ".join(
+            f"{'divergence' if point['value'] is None else format(point['value'], '.4f')} "
+            f"at {point['learning_rate']:g}"
+            for point in verify["points"]
+        )
+        yield "Beyond", f"{found}; regret {verify['regret']:.4f}"
+
+
+def _rate(rate: float | None) -> str:
+    return "the edge" if rate is None else f"{rate:g}"
 
 
 def warning_lines(warnings: Iterable[str]) -> list[Text]:

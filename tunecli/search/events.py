@@ -6,22 +6,43 @@ from typing import Literal
 
 from tunecli.recipe import Recipe
 from tunecli.schedule import Schedule
-from tunecli.search.stop_rule import Stop
+from tunecli.search.probe import Probe
+from tunecli.search.rule import Stop
 
 Phase = Literal["search", "final"]
 
 
+TrialState = Literal["complete", "diverged", "aborted", "cancelled"]
+TrialRole = Literal["walk", "repeat", "narrow", "verify", "final"]
+
+
 @dataclass(frozen=True, slots=True)
 class TrialRecord:
-    """A trial of the search, finished: one entry of `trials` in result.json."""
+    """A trial, ended: one entry of `trials` in result.json.
+
+    Args:
+        learning_rate: α₁.
+        seed: Its training seed.
+        state: `aborted`: given up early; `cancelled`: ran ahead of the search and was not needed.
+        value: The metric; a finite worst value if diverged, the last one if ended early.
+        updates: Updates made.
+        samples: Samples drawn.
+        seconds: Time in the trial.
+        role: What the search wanted it for.
+        reason: Why it diverged or was given up.
+        curve: The metric along the way as (samples, value), the untrained model first.
+    """
 
     learning_rate: float
     seed: int
-    state: Literal["complete", "diverged"]
-    value: float
+    state: TrialState
+    value: float | None
     updates: int
     samples: int
     seconds: float
+    role: TrialRole = "walk"
+    reason: str = ""
+    curve: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +54,20 @@ class SearchStarted:
         schedule: The schedule at the grid's first rate; its lengths hold at every rate.
         training_samples: Size of the training set.
         most_trials: Trials in the worst case.
+        usual_trials: Trials that such a search usually takes.
         finished: Trials found in the folder (a resumed run).
         device: Where the trials run.
+        workers: How many trials run side by side.
     """
 
     recipe: Recipe
     schedule: Schedule
     training_samples: int
     most_trials: int
+    usual_trials: int
     finished: tuple[TrialRecord, ...]
     device: str
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +85,8 @@ class TrialProgressed:
     """A trial has advanced; `curve` is the metric at each evaluation so far."""
 
     phase: Phase
+    learning_rate: float
+    seed: int
     steps: int
     samples: int
     seconds: float
@@ -72,8 +99,6 @@ class TrialFinished:
 
     phase: Phase
     record: TrialRecord
-    curve: tuple[float, ...]
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,5 +109,14 @@ class SearchStopped:
     explanation: str
 
 
-Event = SearchStarted | TrialStarted | TrialProgressed | TrialFinished | SearchStopped
+@dataclass(frozen=True, slots=True)
+class ProbeFinished:
+    """The ramp before the walk has found where to begin, or has not."""
+
+    probe: Probe
+
+
+Event = (
+    SearchStarted | ProbeFinished | TrialStarted | TrialProgressed | TrialFinished | SearchStopped
+)
 Notify = Callable[[Event], None]

@@ -1,25 +1,50 @@
-"""A decision of the stop rule as a sentence."""
+"""A decision of the stop rule in words."""
 
-from tunecli.search.stop_rule import MonotoneRule, Stop, StopReason
+from tunecli.search.rule import MonotoneRule, Point, Stop, StopReason
 
 
 def explain(stop: Stop, rule: MonotoneRule) -> str:
-    """Why the walk ended where it did, in one sentence with the numbers that decided."""
-    last = stop.points[-1] if stop.points else None
+    """Why the search ended where it did, in one sentence with the numbers that decided."""
     if stop.learning_rate is None or stop.value is None:
-        if last is None:
+        if not stop.points:
             return f"the budget of {rule.max_trials} trial(s) was spent before a rate was finished"
-        return f"training diverged at {last.learning_rate:g}, the smallest rate of the grid"
+        smallest = min(point.learning_rate for point in stop.points)
+        if stop.reason == StopReason.BUDGET:
+            trials = f"the budget of {rule.max_trials} trial(s) was spent"
+            return f"{trials}; training diverged at every rate tried, down to {smallest:g}"
+        where = "of the grid" if not rule.extend else "tried"
+        return f"training diverged at {smallest:g}, the smallest rate {where}"
     best = f"{stop.value:.4f} at {stop.learning_rate:g}"
     if not stop.learned:
         best += ", which has learned nothing"
     if stop.reason == StopReason.DIVERGED:
-        assert last is not None
-        return f"training diverged at {last.learning_rate:g}; the best before it was {best}"
+        diverged = [point.learning_rate for point in stop.points if point.diverged]
+        above = [rate for rate in diverged if rate > stop.learning_rate]
+        edge = min(above or diverged)  # below: it diverged with another seed
+        return f"training diverged at {edge:g}; the best before it was {best}"
     if stop.reason == StopReason.NO_IMPROVEMENT:
-        tries = [p for p in stop.points[-rule.patience :] if p.value is not None]
-        found = ", ".join(f"{p.value:.4f} at {p.learning_rate:g}" for p in tries)
-        return f"{found} did not improve on {best}"
+        return f"{_failures(stop, rule)} did not improve on {best}"
     if stop.reason == StopReason.BUDGET:
         return f"the budget of {rule.max_trials} trial(s) was spent; the best was {best}"
-    return f"the grid ended at {rule.learning_rates[-1]:g}; the best was {best}"
+    highest = max(rule.learning_rates[-1], *(p.learning_rate for p in stop.points))
+    return f"the grid ended at {highest:g}; the best was {best}"
+
+
+def _failures(stop: Stop, rule: MonotoneRule) -> str:
+    """The rates that ended the walk up, ascending."""
+    assert stop.learning_rate is not None
+    walked = [point for point in stop.points if point.role == "walk"]
+    if rule.strategy == "paper":
+        failed = [point for point in walked if not point.improved]
+        tries = [point for point in failed[-rule.patience :] if point.value is not None]
+    else:
+        # one that improved at first was beaten, or diverged, with further seeds
+        above = (point for point in walked if point.learning_rate > stop.learning_rate)
+        tries = sorted(above, key=lambda point: point.learning_rate)
+    return ", ".join(_told(point) for point in tries) or "what was tried"
+
+
+def _told(point: Point) -> str:
+    value = "divergence" if point.value is None else f"{point.value:.4f}"
+    given_up = " (given up early)" if point.aborted else ""
+    return f"{value} at {point.learning_rate:g}{given_up}"

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ import torch
 from tunecli.execution.environment import environment
 from tunecli.execution.files import RESULT_FORMAT
 from tunecli.recipe import Recipe
-from tunecli.schedule import Schedule
+from tunecli.schedule import Schedule, unmet_conditions
 from tunecli.search.events import TrialRecord
-from tunecli.search.stop_rule import Stop
+from tunecli.search.probe import Probe
+from tunecli.search.rule import MonotoneRule, Stop, StopReason
+from tunecli.search.verify import Verification
 
 
 @dataclass(frozen=True)
@@ -24,25 +26,29 @@ class SearchResult:
     Args:
         recipe: What was searched.
         run: The run's folder.
+        rule: What the search went by.
         stop: The rule's decision with its evidence.
         explanation: The decision as a sentence.
         trials: Every trial of the search, in order.
         schedule: Derived from the rate found; None when there is none to train with.
         training_samples: Size of the training set.
         final: The final trainings; `value` is the test metric.
-        warnings: What the person should know.
+        probe: The ramp before the walk, if there was one.
+        verification: What lies beyond the stop, if that was asked for.
         device: Where it ran.
     """
 
     recipe: Recipe
     run: Path
+    rule: MonotoneRule
     stop: Stop
     explanation: str
     trials: tuple[TrialRecord, ...]
     schedule: Schedule | None
     training_samples: int
     final: tuple[TrialRecord, ...]
-    warnings: tuple[str, ...]
+    probe: Probe | None
+    verification: Verification | None
     device: torch.device
 
     @property
@@ -61,13 +67,15 @@ class SearchResult:
         stop = self.stop
         return {
             "format": RESULT_FORMAT,
+            "kind": "search",
             "exit_code": self.exit_code,
             "recipe": self.recipe.name,
+            "description": self.recipe.description,
             "run": str(self.run),
             "learning_rate": stop.learning_rate if self.schedule else None,
             "metric": self.recipe.search.metric,
             "stop": {
-                "rule": "monotone",
+                "rule": self.recipe.search.strategy,
                 "reason": stop.reason.value,
                 "explanation": self.explanation,
                 "patience": self.recipe.search.patience,
@@ -75,21 +83,74 @@ class SearchResult:
                 "learned": stop.learned,
                 "points": [asdict(point) for point in stop.points],
             },
+            "certificate": self._certificate(),
+            "probe": asdict(self.probe) if self.probe else None,
             "trials": [asdict(trial) for trial in self.trials],
             "schedule": self.schedule.to_list() if self.schedule else [],
             "test": self._test(),
             "final": [asdict(trial) for trial in self.final],
             "spent": {
-                **self._spent((*self.trials, *self.final)),
-                "search": self._spent(self.trials),
+                **self._spent((*self.trials, *self.final), self._probed),
+                "search": self._spent(self._trials_in("search"), self._probed),
+                "cancelled": self._spent(self._trials_in("cancelled")),
+                "verify": self._spent(self._trials_in("verify")),
                 "final": self._spent(self.final),
             },
-            "warnings": list(self.warnings),
-            "environment": environment(self.device, self.recipe.training.cpu_threads),
+            "warnings": list(self._warnings()),
+            "environment": {
+                **environment(self.device, self.recipe.training.cpu_threads),
+                "seeds": {
+                    "search": list(self.recipe.search.seeds),
+                    "test": list(self.recipe.search.test_seeds),
+                },
+            },
+        }
+
+    @property
+    def _probed(self) -> int:
+        return self.probe.samples if self.probe else 0
+
+    def _trials_in(self, part: str) -> list[TrialRecord]:
+        """The trials that were needed, those that ran ahead for nothing, or those beyond the stop.
+
+        A budget may end a search in the middle of a rate, whose trials no point has.
+        """
+        seeds = self.recipe.search.seeds
+        used = {(p.learning_rate, s) for p in self.stop.points for s in seeds[: len(p.values)]}
+        cut_short = self.stop.reason == StopReason.BUDGET
+
+        def part_of(trial: TrialRecord) -> str:
+            if trial.role == "verify":
+                return "verify"
+            needed = (trial.learning_rate, trial.seed) in used or cut_short
+            return "search" if needed and trial.state != "cancelled" else "cancelled"
+
+        return [trial for trial in self.trials if part_of(trial) == part]
+
+    def _certificate(self) -> dict[str, Any] | None:
+        """What the decision rests on; None when there is no rate to certify."""
+        stop, section = self.stop, self.recipe.search
+        if stop.learning_rate is None or not stop.learned:
+            return None
+        below = [p.learning_rate for p in stop.points if p.learning_rate < stop.learning_rate]
+        above = [p.learning_rate for p in stop.points if p.learning_rate > stop.learning_rate]
+        several = self.rule.repeats > 1 and self.rule.strategy != "paper"
+        seeds = next(len(p.values) for p in stop.points if p.learning_rate == stop.learning_rate)
+        return {
+            "strategy": section.strategy,
+            "patience": section.patience,
+            "best": {"learning_rate": stop.learning_rate, "value": stop.value},
+            "explanation": self.explanation,
+            "noise": {"std": stop.noise, "seeds": seeds, "error_rate": self.rule.error_rate}
+            if several
+            else None,
+            "comparisons": [asdict(comparison) for comparison in stop.comparisons],
+            "bracket": {"low": max(below, default=None), "high": min(above, default=None)},
+            "verify": asdict(self.verification) if self.verification else None,
         }
 
     def _test(self) -> dict[str, Any] | None:
-        values = [trial.value for trial in self.final if trial.state == "complete"]
+        values = [t.value for t in self.final if t.state == "complete" and t.value is not None]
         if not values:
             return None
         return {
@@ -101,11 +162,47 @@ class SearchResult:
             "values": values,
         }
 
-    def _spent(self, trials: Sequence[TrialRecord]) -> dict[str, float]:
-        samples = sum(trial.samples for trial in trials)
+    def _spent(self, trials: Sequence[TrialRecord], probed: int = 0) -> dict[str, float]:
+        samples = sum(trial.samples for trial in trials) + probed
         return {
             "updates": sum(trial.updates for trial in trials),
             "samples": samples,
             "epochs": samples / self.training_samples,
             "seconds": math.fsum(trial.seconds for trial in trials),
         }
+
+    def _warnings(self) -> Iterator[str]:
+        """What the person should know."""
+        stop = self.stop
+        tried = sorted(point.learning_rate for point in stop.points)
+        if stop.learning_rate is None and tried:
+            yield f"every rate diverged; let the grid start well below {tried[0]:g}"
+        elif not stop.learned:
+            high = max(*self.rule.learning_rates, *tried)
+            yield (
+                f"no rate learned anything; refine the grid, train longer, or let it go beyond "
+                f"{high:g}"
+            )
+        if stop.edge == "top":
+            yield (
+                f"the best rate is the largest that may be tried, {stop.learning_rate:g}; let the "
+                "grid go further up"
+            )
+        if stop.edge == "bottom":
+            yield (
+                f"the best rate is the smallest that may be tried, {stop.learning_rate:g}; let the "
+                "grid start lower"
+            )
+        diverged = sum(trial.state == "diverged" for trial in self.final)
+        if diverged:
+            yield (
+                f"{diverged} of {len(self.final)} final trainings diverged and are not in the test "
+                "result; the rate is close to the edge, consider the next smaller one"
+            )
+        if self.verification is not None and self.verification.regret > 0:
+            yield (
+                f"beyond the stop, {self.verification.learning_rate:g} is better by "
+                f"{self.verification.regret:.4f}; search.patience=2 may be worth its trials"
+            )
+        if self.schedule is not None:
+            yield from unmet_conditions(self.schedule)

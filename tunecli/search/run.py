@@ -1,17 +1,19 @@
-"""The main job: walk up the grid, derive the schedule at the rate found, train it, test it."""
+"""The main job: search α₁, derive the schedule at the rate found, train it, test it."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 import torch
 
 from tunecli.data.load import Splits, load_splits, training_samples
-from tunecli.execution import Interrupt, RunFolder, cpu_threads, execute
+from tunecli.execution import Interrupt, RunFolder, cpu_threads, read_json, write_json
+from tunecli.execution.in_process import spent_in
 from tunecli.recipe import Recipe, derive_schedule
-from tunecli.schedule import Schedule, unmet_conditions
+from tunecli.schedule import Schedule
+from tunecli.search.crew import Alone, Crew, Together
 from tunecli.search.events import (
     Notify,
-    Phase,
+    ProbeFinished,
     SearchStarted,
     SearchStopped,
     TrialFinished,
@@ -21,29 +23,47 @@ from tunecli.search.events import (
 )
 from tunecli.search.explain import explain
 from tunecli.search.metric import Metric
+from tunecli.search.probe import Probe, ramp_schedule, run_ramp
 from tunecli.search.result import SearchResult
-from tunecli.search.stop_rule import MonotoneRule, Stop
-from tunecli.search.study import SearchStudy
-from tunecli.training import Trial, TrialOutcome
+from tunecli.search.rule import Continue, MonotoneRule, Stop
+from tunecli.search.stop_rule import ahead
+from tunecli.search.study import Assignment, SearchStudy
+from tunecli.search.trials import TrialProgress, TrialResult, TrialTask
+from tunecli.search.verify import Verification, rates_beyond
 from tunecli.training.build import build_trial
+
+_HORIZON = 4  # requests per worker: a trial that runs and is further off is cancelled
 
 
 def monotone_rule(recipe: Recipe) -> MonotoneRule:
-    """The stop rule that a recipe's `search` section asks for."""
+    """The stop rule that a recipe's `search` section asks for; a probe's start is not in it yet."""
     section, metric = recipe.search, Metric(recipe.search.metric)
+    paper = section.strategy == "paper"
     return MonotoneRule(
         learning_rates=section.learning_rates,
+        strategy="paper" if paper else "geometric",
         repeats=len(section.seeds),
         patience=section.patience,
         maximize=metric.maximize,
         perfect=metric.perfect,
         learned_share=section.learned_share,
         max_trials=section.max_trials,
+        extend=0 if paper else section.extend,
+        resolution=None if paper else section.resolution,
+        early_abort=section.early_abort and not paper,
+        error_rate=section.error_rate,
     )
 
 
 def run_search(
-    recipe: Recipe, run: RunFolder, *, device: torch.device, interrupt: Interrupt, notify: Notify
+    recipe: Recipe,
+    run: RunFolder,
+    *,
+    device: torch.device,
+    interrupt: Interrupt,
+    notify: Notify,
+    workers: Sequence[str] = (),
+    verify: int = 0,
 ) -> SearchResult:
     """Run a search to its end in a folder that is locked, or go on with one that was stopped.
 
@@ -53,6 +73,8 @@ def run_search(
         device: Where the trials run.
         interrupt: Asked several times a second.
         notify: Told what happens.
+        workers: A device per worker process; with fewer than two the trials run in this one.
+        verify: How many rates beyond the stop to train for the certificate.
 
     Returns:
         The result; nothing of it is written yet but the study and the trials' folders.
@@ -63,7 +85,14 @@ def run_search(
         InvalidValueError: The recipe gives no schedule.
     """
     with cpu_threads(recipe.training.cpu_threads):
-        return _Search(recipe, run, device, interrupt, notify).run()
+        splits = load_splits(recipe.data, ("train", "validation"))  # the test set stays away
+        crew: Crew
+        if len(workers) > 1:
+            crew = Together(len(workers), workers, run.path / "workers.log", interrupt)
+        else:
+            crew = Alone(splits, device, interrupt)
+        with crew:
+            return _Search(recipe, run, device, notify, splits, crew).run(verify)
 
 
 class _Search:
@@ -72,164 +101,244 @@ class _Search:
         recipe: Recipe,
         run: RunFolder,
         device: torch.device,
-        interrupt: Interrupt,
         notify: Notify,
+        splits: Splits,
+        crew: Crew,
     ) -> None:
         self._recipe = recipe
         self._run = run
         self._device = device
-        self._interrupt = interrupt
         self._notify = notify
+        self._splits = splits
+        self._crew = crew
         self._metric = Metric(recipe.search.metric)
         self._rule = monotone_rule(recipe)
         self._training_samples = training_samples(recipe.data)
+        self._tasks: dict[int, TrialTask] = {}  # those that run, by the number of their trial
+        # a recipe without a schedule fails here
+        self._first_schedule = self._schedule(self._rule.learning_rates[0])
 
-    def run(self) -> SearchResult:
-        rates = self._rule.learning_rates
-        first_schedule = self._schedule(rates[0])  # a recipe without a schedule fails here
-        study = SearchStudy(self._run.study, self._recipe.name, self._rule)
+    def run(self, verify: int) -> SearchResult:
+        section = self._recipe.search
+        probe = self._probe() if section.strategy == "probe" else None
+        if probe is not None:
+            self._rule = replace(self._rule, start=probe.start)
+        path, name = self._run.study, self._recipe.name
+        study = SearchStudy(path, name, self._rule, self._first_schedule.samples)
         self._notify(
             SearchStarted(
                 recipe=self._recipe,
-                schedule=first_schedule,
+                schedule=self._first_schedule,
                 training_samples=self._training_samples,
-                most_trials=self._recipe.search.most_trials,
+                most_trials=section.most_trials,
+                usual_trials=section.usual_trials,
                 finished=study.records(),
                 device=str(self._device),
+                workers=self._crew.count,
             )
         )
+        if probe is not None:
+            self._notify(ProbeFinished(probe))
         stop = self._walk(study)
         explanation = explain(stop, self._rule)
         self._notify(SearchStopped(stop, explanation))
+        verification = self._verify(study, stop, verify) if verify else None
         schedule: Schedule | None = None
         final: tuple[TrialRecord, ...] = ()
         if stop.learning_rate is not None and stop.learned:
             schedule = self._schedule(stop.learning_rate)
-            final = self._train_finally(stop.learning_rate)
+            final = self._train_finally(stop.learning_rate, schedule)
         return SearchResult(
             recipe=self._recipe,
             run=self._run.path,
+            rule=self._rule,
             stop=stop,
             explanation=explanation,
             trials=study.records(),
             schedule=schedule,
             training_samples=self._training_samples,
             final=final,
-            warnings=_warnings(stop, schedule, final, self._rule),
+            probe=probe,
+            verification=verification,
             device=self._device,
         )
 
+    def _probe(self) -> Probe:
+        """The ramp before the walk, or what it found before the run was stopped."""
+        path = self._run.path / "probe.json"
+        if path.exists():
+            return Probe.from_dict(read_json(path))
+        schedule = ramp_schedule(self._recipe, self._first_schedule)
+        trial = build_trial(
+            self._recipe,
+            schedule,
+            seed=self._recipe.search.seeds[0],
+            splits=self._splits,
+            device=self._device,
+        )
+        steps = self._first_schedule.stages[0].steps
+        probe = run_ramp(schedule, lambda: trial.training.step().item(), steps)
+        write_json(path, asdict(probe))
+        return probe
+
     def _walk(self, study: SearchStudy) -> Stop:
-        """Trials in the rule's order until it stops; the test set is not even loaded."""
-        splits = load_splits(self._recipe.data, ("train", "validation"))
+        """Trials as the rule asks for them, some ahead where there are workers, until it stops."""
         while True:
-            unfinished = study.unfinished()
-            if unfinished is None:
-                decision = study.decide()
-                if isinstance(decision, Stop):
-                    return decision
-                seed = self._recipe.search.seeds[decision.repeat]
-                number, rate = study.start(seed)
-            else:
-                number, rate, seed = unfinished
-            outcome, _ = self._execute("search", rate, seed, splits, number)
-            baseline = self._metric.baseline(outcome.untrained, splits["validation"])
-            record = study.finish(number, outcome, self._value(outcome), baseline)
-            self._notify(TrialFinished("search", record, self._curve(outcome), outcome.reason))
+            decision = study.decide()
+            if isinstance(decision, Stop):
+                self._cancel_all(study)
+                return decision
+            self._keep_busy(study)
+            self._collect(study)
 
-    def _train_finally(self, rate: float) -> tuple[TrialRecord, ...]:
-        """Train with fresh seeds; each model reads the test set once, after its last update."""
-        splits = load_splits(self._recipe.data, ("train", "validation"))
-        test = load_splits(self._recipe.data, ("test",))["test"]
+    def _keep_busy(self, study: SearchStudy) -> None:
+        count = self._crew.count
+        horizon = ahead(self._rule, study.observations(), 1 if count == 1 else count * _HORIZON)
+        begun = {assignment.key: number for number, assignment in study.unfinished().items()}
+        order = [begun.get((each.learning_rate, each.repeat)) for each in horizon]
+        running = self._crew.running
+        worth = [number for number in order if number in running]
+        if order[0] not in running:
+            worth = worth[: count - 1]  # the certain one does not wait for a likely one
+        for number in running:
+            if number not in worth:
+                self._crew.cancel(number)
+        for request in horizon[:count]:
+            key = (request.learning_rate, request.repeat)
+            if begun.get(key) not in self._crew.running and len(self._crew.running) < count:
+                certain = request is horizon[0]
+                self._begin(study, self._assignment(request), self._to_beat(request, certain))
 
-        def read_test(trial: Trial) -> dict[str, float | None]:
-            if trial.diverged_because:
-                return {"test": None}
-            value = self._metric.of(trial.training.evaluate(test))
-            return {"test": value if math.isfinite(value) else None}
+    def _to_beat(self, request: Continue, certain: bool) -> Sequence[tuple[float, float]] | None:
+        """What runs ahead is given up only where no best rate can make a difference."""
+        return request.to_beat if certain or request.to_beat is None else ()
 
-        records = []
-        for seed in self._recipe.search.test_seeds:
-            outcome, extra = self._execute("final", rate, seed, splits, seed, read_test)
-            value = extra["test"]
-            record = TrialRecord(
-                learning_rate=rate,
-                seed=seed,
-                state="diverged" if value is None else "complete",
-                value=self._value(outcome) if value is None else value,
-                updates=outcome.steps,
-                samples=outcome.samples,
-                seconds=outcome.seconds,
-            )
-            records.append(record)
-            self._notify(TrialFinished("final", record, self._curve(outcome), outcome.reason))
-        return tuple(records)
+    def _assignment(self, request: Continue) -> Assignment:
+        seed = self._recipe.search.seeds[request.repeat]
+        return Assignment(request.learning_rate, request.repeat, seed, request.role)
 
-    def _execute(
+    def _begin(
         self,
-        phase: Phase,
-        rate: float,
-        seed: int,
-        splits: Splits,
-        number: int,
-        finish: Callable[[Trial], dict[str, float | None]] | None = None,
-    ) -> tuple[TrialOutcome, dict[str, float | None]]:
-        schedule = self._schedule(rate)
-        self._notify(TrialStarted(phase, rate, seed, schedule.total_steps))
-
-        def on_progress(trial: Trial) -> None:
-            self._notify(
-                TrialProgressed(
-                    phase,
-                    steps=trial.training.steps,
-                    samples=trial.training.samples,
-                    seconds=trial.seconds,
-                    curve=tuple(self._metric.of(point) for point in trial.curve),
-                )
-            )
-
-        return execute(
-            lambda: build_trial(
-                self._recipe, schedule, seed=seed, splits=splits, device=self._device
+        study: SearchStudy,
+        wanted: Assignment,
+        to_beat: Sequence[tuple[float, float]] | None,
+    ) -> int:
+        number = study.begin(wanted)
+        schedule = self._schedule(wanted.learning_rate)
+        self._submit(
+            number,
+            TrialTask(
+                recipe=self._recipe,
+                schedule=schedule,
+                phase="search",
+                learning_rate=wanted.learning_rate,
+                seed=wanted.seed,
+                folder=self._run.trial(number),
+                to_beat=to_beat,
             ),
-            self._run.trial(number) if phase == "search" else self._run.final(seed),
-            interrupt=self._interrupt,
-            checkpoint_every_s=self._recipe.training.checkpoint_every_s,
-            on_progress=on_progress,
-            finish=finish,
+        )
+        return number
+
+    def _submit(self, key: int, task: TrialTask) -> None:
+        self._tasks[key] = task
+        self._notify(
+            TrialStarted(task.phase, task.learning_rate, task.seed, task.schedule.total_steps)
+        )
+        self._crew.submit(key, task)
+
+    def _collect(self, study: SearchStudy) -> None:
+        """Wait a moment for the trials that run, and store those that have ended."""
+
+        def on_end(number: int, ended: TrialResult | TrialProgress) -> None:
+            self._tasks.pop(number, None)
+            if isinstance(ended, TrialProgress):
+                bill = {"updates": ended.steps, "samples": ended.samples}
+                record = study.cancel(number, **bill, seconds=ended.seconds)
+            else:
+                outcome = ended.outcome
+                value = self._metric.value(outcome, self._recipe.training.divergence_factor)
+                curve = tuple(self._metric.of(point) for point in outcome.curve)
+                record = study.finish(number, outcome, value, ended.baseline, curve)
+            self._notify(TrialFinished("search", record))
+
+        self._crew.collect(self._on_progress, on_end)
+
+    def _on_progress(self, key: int, progress: TrialProgress) -> None:
+        task = self._tasks[key]
+        self._notify(
+            TrialProgressed(
+                task.phase,
+                learning_rate=task.learning_rate,
+                seed=task.seed,
+                steps=progress.steps,
+                samples=progress.samples,
+                seconds=progress.seconds,
+                curve=progress.curve,
+            )
+        )
+
+    def _cancel_all(self, study: SearchStudy) -> None:
+        """End what ran ahead and is not needed, also what a run that was killed had begun."""
+        for number in self._crew.running:
+            self._crew.cancel(number)
+        while self._crew.running:
+            self._collect(study)
+        for number, begun in study.unfinished().items():
+            if begun.role != "verify":
+                updates, samples, seconds = spent_in(self._run.trial(number))
+                study.cancel(number, updates=updates, samples=samples, seconds=seconds)
+
+    def _verify(self, study: SearchStudy, stop: Stop, count: int) -> Verification | None:
+        """Train rates beyond the stop, which must not matter, and see whether they do."""
+        if stop.learning_rate is None or not stop.learned:
+            return None
+        seed = self._recipe.search.seeds[0]
+        rates = rates_beyond(self._rule, stop, count)
+        done = {record.learning_rate for record in study.records() if record.role == "verify"}
+        waiting = [rate for rate in rates if rate not in done]
+        while waiting or self._crew.running:
+            while waiting and len(self._crew.running) < self._crew.count:
+                assignment = Assignment(waiting.pop(0), 0, seed, "verify")
+                self._begin(study, assignment, None)
+            self._collect(study)
+        records = [record for record in study.records() if record.role == "verify"]
+        return Verification.of(self._rule, stop, [r for r in records if r.learning_rate in rates])
+
+    def _train_finally(self, rate: float, schedule: Schedule) -> tuple[TrialRecord, ...]:
+        """Train with fresh seeds; each model reads the test set once, after its last update."""
+        records: dict[int, TrialRecord] = {}
+
+        def on_end(seed: int, ended: TrialResult | TrialProgress) -> None:
+            self._tasks.pop(seed, None)
+            assert isinstance(ended, TrialResult)  # nobody cancels them
+            records[seed] = self._final_record(rate, seed, ended)
+            self._notify(TrialFinished("final", records[seed]))
+
+        waiting = list(self._recipe.search.test_seeds)
+        while waiting or self._crew.running:
+            while waiting and len(self._crew.running) < self._crew.count:
+                seed = waiting.pop(0)
+                folder = self._run.final(seed)
+                task = TrialTask(self._recipe, schedule, "final", rate, seed, folder)
+                self._submit(seed, task)
+            self._crew.collect(self._on_progress, on_end)
+        return tuple(records[seed] for seed in self._recipe.search.test_seeds)
+
+    def _final_record(self, rate: float, seed: int, ended: TrialResult) -> TrialRecord:
+        outcome, test = ended.outcome, ended.test
+        diverged_value = self._metric.value(outcome, self._recipe.training.divergence_factor)
+        return TrialRecord(
+            learning_rate=rate,
+            seed=seed,
+            state="diverged" if test is None else "complete",
+            value=diverged_value if test is None else test,
+            updates=outcome.steps,
+            samples=outcome.samples,
+            seconds=outcome.seconds,
+            role="final",
+            reason=outcome.reason,
+            curve=tuple((point.samples, self._metric.of(point)) for point in outcome.curve),
         )
 
     def _schedule(self, rate: float) -> Schedule:
         return derive_schedule(self._recipe.schedule, rate, self._training_samples)
-
-    def _value(self, outcome: TrialOutcome) -> float:
-        return self._metric.value(outcome, self._recipe.training.divergence_factor)
-
-    def _curve(self, outcome: TrialOutcome) -> tuple[float, ...]:
-        return tuple(self._metric.of(point) for point in outcome.curve)
-
-
-def _warnings(
-    stop: Stop, schedule: Schedule | None, final: tuple[TrialRecord, ...], rule: MonotoneRule
-) -> tuple[str, ...]:
-    low, high = rule.learning_rates[0], rule.learning_rates[-1]
-    found = []
-    if stop.learning_rate is None and stop.points:
-        found.append(f"every rate diverged; let the grid start well below {low:g}")
-    elif not stop.learned:
-        found.append(
-            f"no rate learned anything; refine the grid, train longer, or let it go beyond {high:g}"
-        )
-    if stop.edge == "top":
-        found.append(f"the best rate is the grid's largest, {high:g}; let the grid go further up")
-    if stop.edge == "bottom":
-        found.append(f"the best rate is the grid's smallest, {low:g}; let the grid start lower")
-    diverged = sum(trial.state == "diverged" for trial in final)
-    if diverged:
-        found.append(
-            f"{diverged} of {len(final)} final trainings diverged and are not in the test result; "
-            "the rate is close to the edge, consider the next smaller one"
-        )
-    if schedule is not None:
-        found += unmet_conditions(schedule)
-    return tuple(found)

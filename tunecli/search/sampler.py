@@ -11,10 +11,14 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tunecli.errors import InvalidValueError
-from tunecli.search.stop_rule import Decision, MonotoneRule, Observation, Stop, decide
+from tunecli.search.rule import Decision, MonotoneRule, Observation, Stop
+from tunecli.search.stop_rule import ahead, decide
 
 DIVERGED = "diverged"
 BASELINE = "baseline"
+REPEAT = "repeat"
+CURVE = "curve"
+IGNORED = "not part of the walk"
 _MOST_FAILURES = 3
 
 
@@ -33,8 +37,8 @@ class MonotoneSampler(BaseSampler):
     or not finite. Trials at a rate that is not on the grid (`enqueue_trial`) are left out of the
     walk. Parameters other than `name` are drawn at random.
 
-    The walk is sequential: with `n_jobs` > 1 the workers train the same rate at once, which changes
-    no decision and gains nothing.
+    With `n_jobs` > 1 the workers run ahead: each gets the next rate that the walk may come to. The
+    decision stays that of a walk without helpers, which ignores what it did not come to.
 
     Args:
         rule: Grid, repeats, patience; its `maximize` must agree with the study's direction.
@@ -47,7 +51,7 @@ class MonotoneSampler(BaseSampler):
     >>> study = optuna.create_study(direction="maximize", sampler=MonotoneSampler(rule))
     >>> study.optimize(lambda trial: -(trial.suggest_float("learning_rate", 0.1, 1.6) - 0.5) ** 2)
     >>> study.best_params["learning_rate"], len(study.trials)
-    (0.4, 4)
+    (0.4, 3)
     """
 
     def __init__(
@@ -56,6 +60,9 @@ class MonotoneSampler(BaseSampler):
         self._rule = rule
         self._name = name
         self._others = RandomSampler(seed=seed)
+        # trials that this process runs, so that parallel workers get different ones; the decision
+        # itself rests on the study alone
+        self._running: dict[tuple[float, int], int] = {}
 
     def reseed_rng(self) -> None:
         """Reseed the sampler of the other parameters; the walk draws nothing."""
@@ -85,19 +92,44 @@ class MonotoneSampler(BaseSampler):
         _require_one_objective(study)
         if param_name != self._name:
             return self._others.sample_independent(study, trial, param_name, param_distribution)
+        request = self._reserve(study, trial.number)
+        if isinstance(request, Stop):
+            rate = request.learning_rate or self._rule.learning_rates[0]
+        else:
+            study._storage.set_trial_user_attr(trial._trial_id, REPEAT, request.repeat)
+            rate = request.learning_rate
+        self._require_room(param_name, param_distribution, rate)
+        return rate
+
+    def _reserve(self, study: Study, number: int) -> Decision:
+        """The first trial that the rule asks for and no other worker runs; what it decided else."""
+        states = (TrialState.RUNNING,)
+        while True:
+            # before the observations: what has ended by now is among them
+            running = {each.number for each in study.get_trials(deepcopy=False, states=states)}
+            for key, holder in list(self._running.items()):
+                if holder not in running:
+                    self._running.pop(key, None)
+            count = len(self._running) + 1
+            requests = ahead(self._rule, self.observations(study), count)
+            for request in requests:
+                wanted = request.learning_rate, request.repeat
+                if self._running.setdefault(wanted, number) == number:  # atomic, among threads
+                    return request
+            if len(requests) < count:
+                return requests[0] if requests else self.decide(study)
+
+    def _require_room(self, name: str, distribution: BaseDistribution, rate: float) -> None:
         rates = self._rule.learning_rates
-        if not isinstance(param_distribution, FloatDistribution) or not all(
-            param_distribution._contains(rate) for rate in rates
-        ):
+        holds = isinstance(distribution, FloatDistribution) and all(
+            distribution._contains(each) for each in (*rates, rate)
+        )
+        if not holds:
+            beyond = "" if rate in rates else f"and {rate}, which lies beyond or between, "
             raise InvalidValueError(
-                f"{param_name} must be a float whose range and step hold the grid, from "
-                f"{rates[0]} to {rates[-1]}, but got {param_distribution}; widen the range in "
-                "suggest_float"
+                f"{name} must be a float whose range and step hold the grid, from {rates[0]} to "
+                f"{rates[-1]}, {beyond}but got {distribution}; widen the range in suggest_float"
             )
-        decision = self.decide(study)
-        if isinstance(decision, Stop):
-            return rates[0] if decision.learning_rate is None else decision.learning_rate
-        return decision.learning_rate
 
     def after_trial(
         self,
@@ -107,7 +139,7 @@ class MonotoneSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         """Stop the study where the rule does; see `decide` for the reason."""
-        if trial.params.get(self._name) not in self._rule.learning_rates:
+        if not self._is_walked(trial):
             return
         if state == TrialState.FAIL:
             rate = trial.params[self._name]
@@ -125,8 +157,21 @@ class MonotoneSampler(BaseSampler):
         """The rule's decision on a study.
 
         Args:
-            study: Its finished trials are the evidence, in the order of their numbers.
+            study: Its finished trials are the evidence.
             finishing: A trial that is about to be stored, as `after_trial` is given it.
+
+        Raises:
+            InvalidValueError: The study's direction is not the rule's, or it has several.
+        """
+        _require_one_objective(study)
+        return decide(self._rule, self.observations(study, finishing))
+
+    def observations(
+        self,
+        study: Study,
+        finishing: tuple[FrozenTrial, TrialState, Sequence[float] | None] | None = None,
+    ) -> list[Observation]:
+        """The finished trials of the walk, in the order of their numbers.
 
         Raises:
             InvalidValueError: The study's direction is not the rule's, or it has several.
@@ -147,26 +192,40 @@ class MonotoneSampler(BaseSampler):
             if state in states:
                 trials.append((trial, state, values[0] if values else None))
                 trials.sort(key=lambda each: each[0].number)  # others may have overtaken it
-        return decide(
-            self._rule,
-            [
-                self._observation(*each)
-                for each in trials
-                if each[0].params.get(self._name) in self._rule.learning_rates
-            ],
-        )
+        walked = [each for each in trials if self._is_walked(each[0])]
+        taken: set[tuple[float, int]] = set()
+        found = []
+        for each in walked:
+            rate, repeat = each[0].params[self._name], each[0].user_attrs.get(REPEAT, 0)
+            # of two trials of one repeat, run by samplers that know nothing of each other, both are
+            # evidence: the later one is the next repeat
+            while (rate, repeat) in taken:
+                repeat += 1
+            taken.add((rate, repeat))
+            found.append(self._observation(*each, repeat))
+        return found
+
+    def _is_walked(self, trial: FrozenTrial) -> bool:
+        """Whether a trial is one of the walk: at a rate that the rule can ask for."""
+        rate = trial.params.get(self._name)
+        if rate is None or IGNORED in trial.user_attrs:
+            return False
+        return rate in self._rule.learning_rates or REPEAT in trial.user_attrs
 
     def _observation(
-        self, trial: FrozenTrial, state: TrialState, value: float | None
+        self, trial: FrozenTrial, state: TrialState, value: float | None, repeat: int
     ) -> Observation:
         # Optuna gives a pruned trial its last report as value; where there is none, or it is not
         # finite (pruners prune on NaN), nothing speaks for the rate
         lost = state == TrialState.PRUNED and (value is None or not math.isfinite(value))
+        curve = trial.user_attrs.get(CURVE, ())
         return Observation(
             learning_rate=trial.params[self._name],
             value=0.0 if lost or value is None else value,
             diverged=lost or bool(trial.user_attrs.get(DIVERGED)),
             baseline=trial.user_attrs.get(BASELINE),
+            repeat=repeat,
+            curve=tuple((share, value) for share, value in curve if share > 0),
         )
 
 

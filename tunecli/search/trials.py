@@ -1,0 +1,176 @@
+"""Running the trials of a search: in this process, one by one, or in workers, some of them ahead.
+
+Both give the same records and the same decision: the rule sees a trial as it would have gone in
+its turn (evidence.py), whoever ran it when.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from tunecli.data.load import Splits, load_splits
+from tunecli.errors import InterruptedRunError
+from tunecli.execution import cpu_threads, execute
+from tunecli.execution.interrupt import StopRequest
+from tunecli.execution.workers import Context
+from tunecli.recipe import Recipe
+from tunecli.schedule import Schedule
+from tunecli.search.abort import Curve, gives_up
+from tunecli.search.events import Phase
+from tunecli.search.metric import Metric
+from tunecli.training import CurvePoint, Evaluation, Trial, TrialOutcome
+from tunecli.training.build import build_trial
+from tunecli.training.trial import GivesUp
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """One trial, as it is handed to whoever runs it.
+
+    Args:
+        recipe: What to train.
+        schedule: Derived from the trial's learning rate.
+        phase: `search`, or `final`: then the test set is read at the end.
+        learning_rate: α₁.
+        seed: Training seed.
+        folder: The trial's folder.
+        to_beat: The curve against which to give up; None: never.
+    """
+
+    recipe: Recipe
+    schedule: Schedule
+    phase: Phase
+    learning_rate: float
+    seed: int
+    folder: Path
+    to_beat: Curve | None = None
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A trial that has ended; `test` is None unless the test set was read and gave a number."""
+
+    outcome: TrialOutcome
+    baseline: float
+    test: float | None = None
+
+
+@dataclass(frozen=True)
+class TrialProgress:
+    """How far a running trial is."""
+
+    steps: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    curve: tuple[float, ...] = ()
+
+
+@dataclass
+class _Bill:
+    """What a trial had spent when it was last heard of."""
+
+    progress: TrialProgress = field(default_factory=TrialProgress)
+
+
+def run_trial(
+    task: TrialTask,
+    splits: Splits,
+    *,
+    device: torch.device,
+    interrupt: StopRequest,
+    on_progress: Callable[[TrialProgress], None],
+) -> TrialResult:
+    """Run a trial to its end, or go on with it; see `execute`.
+
+    Args:
+        task: What to run.
+        splits: `train` and `validation`; the test set is loaded after the last update, if at all.
+        device: Where.
+        interrupt: An `Interrupt`, or a worker's context.
+        on_progress: Told several times a second.
+
+    Raises:
+        InterruptedRunError: A stop was requested.
+        RunError: A file cannot be written, or memory does not suffice.
+    """
+    metric = Metric(task.recipe.search.metric)
+
+    def progress(trial: Trial) -> None:
+        training, curve = trial.training, tuple(metric.of(point) for point in trial.curve)
+        on_progress(TrialProgress(training.steps, training.samples, trial.seconds, curve))
+
+    def read_test(trial: Trial) -> dict[str, float | None]:
+        if trial.diverged_because:
+            return {"test": None}
+        test = load_splits(task.recipe.data, ("test",))["test"]
+        value = metric.of(trial.training.evaluate(test))
+        return {"test": value if math.isfinite(value) else None}
+
+    outcome, extra = execute(
+        lambda: build_trial(
+            task.recipe,
+            task.schedule,
+            seed=task.seed,
+            splits=splits,
+            device=device,
+            gives_up=_judge(task, splits),
+        ),
+        task.folder,
+        interrupt=interrupt,
+        checkpoint_every_s=task.recipe.training.checkpoint_every_s,
+        on_progress=progress,
+        finish=read_test if task.phase == "final" else None,
+    )
+    baseline = metric.baseline(outcome.untrained, splits["validation"])
+    return TrialResult(outcome, baseline, extra.get("test"))
+
+
+def _judge(task: TrialTask, splits: Splits) -> GivesUp | None:
+    """What ends the trial early, if anything may."""
+    to_beat, section = task.to_beat, task.recipe.search
+    if to_beat is None:
+        return None
+    metric, total = Metric(section.metric), task.schedule.samples
+
+    def judge(curve: Sequence[CurvePoint]) -> str | None:
+        untrained = Evaluation(curve[0].loss, curve[0].accuracy)
+        return gives_up(
+            [(point.samples / total, metric.of(point)) for point in curve[1:]],
+            to_beat,
+            maximize=metric.maximize,
+            perfect=metric.perfect,
+            baseline=metric.baseline(untrained, splits["validation"]),
+            learned_share=section.learned_share,
+        )
+
+    return judge
+
+
+_loaded: dict[str, Splits] = {}  # of a worker process, which runs many trials on one data set
+
+
+def run_task(task: TrialTask, context: Context) -> TrialResult | TrialProgress:
+    """A worker's function: the result, or what a cancelled trial had spent."""
+    key = task.recipe.data.model_dump_json()
+    if key not in _loaded:
+        _loaded[key] = load_splits(task.recipe.data, ("train", "validation"))
+    bill = _Bill()
+
+    def on_progress(progress: TrialProgress) -> None:
+        bill.progress = progress
+        context.report(progress)
+
+    with cpu_threads(task.recipe.training.cpu_threads):
+        try:
+            return run_trial(
+                task,
+                _loaded[key],
+                device=torch.device(context.device),
+                interrupt=context,
+                on_progress=on_progress,
+            )
+        except InterruptedRunError:
+            return bill.progress
