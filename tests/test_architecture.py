@@ -85,6 +85,8 @@ def test_only_the_recipe_room_uses_pydantic() -> None:
         ["search", "--help"],
         ["schedule", "--learning-rate", "0.3", "--batch-size", "256", "--steps", "1000"],
         ["schedule", "digits-cnn", "--learning-rate", "0.3", "--format", "json"],
+        ["compare", "--help"],
+        ["replay", "tests/search/tables.json", "--json"],
         ["validate", "digits-cnn"],
         ["recipes"],
     ],
@@ -99,6 +101,10 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
         "assert not heavy, heavy"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PACKAGE.parent,
     )
     assert done.returncode == 0, done.stderr

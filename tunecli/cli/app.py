@@ -5,7 +5,9 @@ from io import TextIOWrapper
 
 import typer
 
+from tunecli.cli.compare import compare
 from tunecli.cli.recipes import recipes, validate
+from tunecli.cli.replay import replay
 from tunecli.cli.schedule import schedule
 from tunecli.cli.search import search
 from tunecli.cli.shared import version_option
@@ -28,8 +30,10 @@ def _root(version: version_option = False) -> None:
 
 
 app.command("search")(search)
+app.command("compare")(compare)
 app.command("schedule")(schedule)
 app.command("train")(train)
+app.command("replay")(replay)
 app.command("recipes")(recipes)
 app.command("validate")(validate)
 

@@ -1,0 +1,1 @@
+"""The comparison: our search, Optuna's and what a person would pick instead, at one budget."""
