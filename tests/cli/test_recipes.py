@@ -1,8 +1,10 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -63,7 +65,13 @@ def test_readme_command_runs(run: Run, quick: Path, command: list[str]) -> None:
     Path("recipes").symlink_to(ROOT / "recipes")
     if command[0] in ("search", "train") and "--resume" not in command:
         fast = ["schedule.epochs=2", "schedule.batch_size=8", "search.seeds=[0]"]
-        command = [*command, *fast, "search.test_seeds=[5]", "search.grid=[0.05, 0.1]"]
+        fast += ["search.test_seeds=[5]", "search.extend=0", "search.resolution=null"]
+        command = [*command, *fast, "search.grid=[0.05, 0.1]"]
+    elif command[0] == "compare":
+        fast = ["schedule.epochs=1", "--studies", "1", "--budget", "2", "--methods", "random"]
+        command = [*command, *fast]
+    elif command[0] == "replay":
+        shutil.copy(ROOT / "tests" / "search" / "tables.json", command[1])
     elif "--resume" in command:
         started = run("search", "my-recipe.yaml", "--run", "runs/digits-cnn-…")
         assert started.exit_code == 0, started.output
@@ -74,12 +82,13 @@ def test_readme_command_runs(run: Run, quick: Path, command: list[str]) -> None:
 def test_readme_example_finds_its_rate() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.+?)```", text, flags=re.DOTALL)
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(example, names)
     study = names["study"]
     assert isinstance(study, optuna.Study)
     assert study.best_params == {"learning_rate": 0.4}
-    assert len(study.trials) == 4
+    assert len(study.trials) == 3
+    assert names["stop"].reason == "no_improvement"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
