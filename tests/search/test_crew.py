@@ -20,7 +20,7 @@ from tunecli.execution import Interrupt, RunFolder, create_run
 from tunecli.recipe import Recipe, load_recipe
 from tunecli.search import run as run_module
 from tunecli.search import run_search
-from tunecli.search.crew import OnEnd, OnProgress, Together
+from tunecli.search.crew import OnEnd, OnFailure, OnProgress, Together
 from tunecli.search.events import Event, TrialFinished, TrialProgressed
 from tunecli.search.trials import TrialProgress, TrialTask, run_trial
 
@@ -96,6 +96,7 @@ def check_bill(result: dict[str, Any]) -> None:
         wanted = billed(part)
         if name == "search" and result["probe"]:
             wanted["samples"] += result["probe"]["samples"]
+            wanted["updates"] += len(result["probe"]["losses"])
         assert {what: spent[name][what] for what in wanted} == wanted, name
     for what in ("updates", "samples"):
         assert spent[what] == sum(spent[name][what] for name in parts)
@@ -124,7 +125,7 @@ class Shuffled:
         if key not in self.cancelled:
             self.cancelled.append(key)
 
-    def collect(self, on_progress: OnProgress, on_end: OnEnd) -> None:
+    def collect(self, on_progress: OnProgress, on_end: OnEnd, on_failure: OnFailure) -> None:
         key = self.draw.choice(list(self._tasks))
         task = self._tasks.pop(key)
         if key in self.cancelled:

@@ -428,10 +428,13 @@ def test_objective_that_raises_uncaught_is_raised_and_counts_for_nothing() -> No
     assert sampler.decide(study) == Continue(0.1, repeat=0)
 
 
-def test_infinite_value_is_refused_with_what_to_do() -> None:
-    study = _study(MonotoneSampler(UP))
-    with pytest.raises(InvalidValueError, match="tell divergence by a finite value"):
-        study.optimize(lambda trial: _rate(trial) * float("-inf"))
+def test_infinite_value_counts_as_divergence_and_leaves_the_study_usable() -> None:
+    sampler = MonotoneSampler(UP)
+    study = _study(sampler)
+    study.optimize(lambda trial: 0.5 if _rate(trial) == 0.1 else float("-inf"))
+    stop = sampler.decide(study)
+    assert isinstance(stop, Stop)
+    assert (stop.reason, stop.learning_rate) == (StopReason.DIVERGED, 0.1)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def start(
 ) -> tuple[RunFolder, torch.device]:
     """Make the folder of a new run, and find its device; no mistake leaves a folder behind."""
     found = resolve_device(device or "auto")
-    known = {"device": str(found), **options}
+    known = {"device": str(found), "asked_device": device, **options}
     return create_run(kind, recipe.name, dump_recipe(recipe), path, known), found
 
 
@@ -63,8 +63,9 @@ def reopen(kind: RunKind, path: Path, device: str | None) -> tuple[RunFolder, to
     return run, found
 
 
-def places(device: torch.device, asked: str | None, workers: int) -> list[str]:
+def places(run: RunFolder, device: torch.device, asked: str | None, workers: int) -> list[str]:
     """A device for each worker: all CUDA devices in turn, unless one of them was asked for."""
+    asked = asked or run.read_options().get("asked_device")
     named = asked is not None and ":" in asked
     if device.type == "cuda" and not named:
         found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]

@@ -66,6 +66,6 @@ def search(
             folder, target = running.start("search", settings, run, device, verify=verify or 0)
         else:
             folder, target = running.reopen("search", resume, device)
-        places = running.places(target, device, workers)
+        places = running.places(folder, target, device, workers)
         code = running.search_to_result(folder, target, interrupt, places, as_json=as_json)
     raise typer.Exit(code)

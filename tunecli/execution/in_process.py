@@ -145,6 +145,7 @@ def _advance_to_end(
     on_progress: Callable[[Trial], None],
 ) -> None:
     saved_at = time.monotonic()
+    on_progress(trial)  # what a checkpoint brings along is told even if nothing is added to it
     while not trial.finished:
         if interrupt.requested:
             _save(trial, folder)

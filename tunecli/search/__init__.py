@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tunecli.search.optimize import MonotoneStop, optimize
+    from tunecli.search.optuna_users import MonotoneStop, optimize
     from tunecli.search.result import SearchResult
     from tunecli.search.rule import (
         Continue,
@@ -39,11 +39,11 @@ __all__ = [
 
 _HOMES = {
     "MonotoneSampler": "sampler",
-    "MonotoneStop": "optimize",
+    "MonotoneStop": "optuna_users",
     "SearchResult": "result",
     "ahead": "stop_rule",
     "decide": "stop_rule",
-    "optimize": "optimize",
+    "optimize": "optuna_users",
     "run_search": "run",
 }
 

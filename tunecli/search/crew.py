@@ -16,6 +16,7 @@ _WAIT_S = 0.2
 
 OnProgress = Callable[[int, TrialProgress], None]
 OnEnd = Callable[[int, TrialResult | TrialProgress], None]
+OnFailure = Callable[[int, Exception], None]
 
 
 class Crew(Protocol):
@@ -35,12 +36,13 @@ class Crew(Protocol):
     def cancel(self, key: int) -> None:
         """Ask a task to end soon; its bill comes back."""
 
-    def collect(self, on_progress: OnProgress, on_end: OnEnd) -> None:
+    def collect(self, on_progress: OnProgress, on_end: OnEnd, on_failure: OnFailure) -> None:
         """Wait a moment, and hand over what came back: a result, or a cancelled task's bill.
+
+        What failed is handed over last, so that nothing that came with it is lost.
 
         Raises:
             InterruptedRunError: A stop was requested; what ran is saved, to be gone on with.
-            TunecliError: A trial failed.
         """
 
     def __enter__(self) -> Self:
@@ -80,7 +82,7 @@ class Alone:
         """Nothing runs between two calls."""
         self._tasks.pop(key, None)
 
-    def collect(self, on_progress: OnProgress, on_end: OnEnd) -> None:
+    def collect(self, on_progress: OnProgress, on_end: OnEnd, on_failure: OnFailure) -> None:
         """Run the tasks that were taken on."""
         for key, task in list(self._tasks.items()):
             result = run_trial(
@@ -129,23 +131,20 @@ class Together:
         """Ask a task to end soon."""
         self._workers.cancel(key)
 
-    def collect(self, on_progress: OnProgress, on_end: OnEnd) -> None:
+    def collect(self, on_progress: OnProgress, on_end: OnEnd, on_failure: OnFailure) -> None:
         """Wait a moment, and hand over what came back."""
         stopping = self._interrupt.requested
         messages = self._workers.close() if stopping else self._workers.wait(_WAIT_S)
-        failed = [message for message in messages if isinstance(message, Failed)]
-        for message in messages:
+        for message in sorted(messages, key=lambda each: isinstance(each, Failed)):
             key = message.key
             assert isinstance(key, int)
             if isinstance(message, Failed):
-                continue
-            if not isinstance(message, Finished):
+                on_failure(key, message.error)
+            elif not isinstance(message, Finished):
                 on_progress(key, message.payload)
             # at a stop what was broken off is gone on with: it has no bill yet
             elif isinstance(message.result, TrialResult) or not stopping:
                 on_end(key, message.result)
-        if failed:  # only now: what came together with it is not lost
-            raise failed[0].error
         if stopping:
             assert self._interrupt.signal_number is not None
             raise InterruptedRunError("stopped on request", self._interrupt.signal_number)

@@ -282,6 +282,9 @@ class Evidence:
         comparable = not challenger.diverged and not challenger.given_up
         pairs = min(len(challenger.observations), len(best.observations))
         gain = self._mean_gain(challenger, best) if comparable else None
+        pair = (challenger.learning_rate, best.learning_rate)
+        # a closer look at a pair takes the place of the first one
+        self.comparisons = [c for c in self.comparisons if (c.learning_rate, c.than) != pair]
         self.comparisons.append(
             Comparison(
                 learning_rate=challenger.learning_rate,

@@ -17,6 +17,10 @@
 A point is a hundredth: of 1 for an accuracy, of 100 for per cent, of the gap from knowing nothing
 to perfect for a loss, or, where that is not known, of the best value.
 
+Differs from QHM §5.2.4, which stops at the first value that is no better: here a value within two
+points of all others does not stop the walk, only the next one further down, the end of the grid, or
+divergence does. `paper` is the sentence as it stands.
+
 The constants come from tables that others measured (`tests/benchmarks/bench_tables.py`).
 """
 
@@ -60,13 +64,13 @@ class _Geometric:
     def _start(self) -> int:
         if self.rule.start is None:
             return max(0, (self.ladder.size - 1) // 2 - (self.step + 1) // 2)
-        below = sum(rate < self.rule.start for rate in self.rule.learning_rates)
-        return min(below, self.ladder.size - 1)
+        return max(0, sum(rate <= self.rule.start for rate in self.rule.learning_rates) - 1)
 
     def _up(self, start: int) -> StopReason:
         point, position, failures = self._visit(start), start, 0
         while not point.diverged:
-            if position == self.ladder.highest:
+            beyond = position >= self.ladder.size - 1  # the grid is extended where its end is best
+            if position == self.ladder.highest or (beyond and point is not self.evidence.best):
                 return StopReason.GRID_EDGE
             position = min(position + self.step, self.ladder.highest)
             point = self._visit(position)
@@ -76,11 +80,12 @@ class _Geometric:
             if not self._told_apart():
                 continue
             best = self.evidence.best
-            if self.evidence.contest(point) == "better":
-                failures = 0
-                continue
+            verdict = self.evidence.contest(point)
             if best is not None and best.diverged:  # with another seed
                 return StopReason.DIVERGED
+            if verdict == "better":
+                failures = 0
+                continue
             failures += 1
             if failures >= self.rule.patience:
                 return StopReason.NO_IMPROVEMENT
@@ -96,6 +101,8 @@ class _Geometric:
             best_is_lowest = lowest is not None and lowest is self.evidence.best
             if self._learned() and not (best_is_lowest and (worth or position < start)):
                 return
+            if position <= 0 and not best_is_lowest and self.evidence.best is not None:
+                return  # what learns nothing learns no more below the grid
             position = max(self.ladder.lowest, position - self.step)
             self._visit(position)
 

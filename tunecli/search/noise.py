@@ -9,9 +9,11 @@ Two questions, in the order in which they cost training runs:
 - **Pairs.** Both rates have the same k seeds, so d_j = x_j − b_j is free of what the seeds have in
   common; d̄ / (s_d / √k) follows Student's t with k − 1 degrees of freedom.
 
-A comparison may take both looks, so each is one-sided at half of the rule's `error_rate`: at most
-in that share of comparisons a rate that is as good as the incumbent is called worse. A search makes
-several comparisons. The tests of this file check all of it by simulation.
+A comparison may take both looks, so each is one-sided at half of the rule's `error_rate`: a rate
+that is as good as the incumbent is called worse in at most that share of comparisons. That is for a
+comparison of two given rates. A search compares several, and picks which by their first values: of
+searches over two equal rates up to twice that share call one of them worse, which costs nothing
+when they are equal. The tests of this file check both by simulation.
 """
 
 import math

@@ -13,8 +13,9 @@ The idea is the learning rate range test (Smith, WACV 2017); A / T₁ and the th
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tunecli.recipe import Recipe
@@ -37,6 +38,7 @@ class Probe:
         diverges: The ramp's rate at which it exploded; None: it never did.
         start: Rate with which a whole trial starts to learn, where the walk begins; None: no idea.
         samples: Samples drawn.
+        seconds: Time in the ramp.
     """
 
     learning_rates: tuple[float, ...]
@@ -45,6 +47,12 @@ class Probe:
     diverges: float | None
     start: float | None
     samples: int
+    seconds: float = 0.0
+
+    @property
+    def updates(self) -> int:
+        """Updates made; the last one may have given a loss that is not finite."""
+        return len(self.losses)
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> "Probe":
@@ -116,6 +124,8 @@ def run_ramp(schedule: Schedule, step: Callable[[], float], first_stage_steps: i
         first_stage_steps: T₁ of a whole trial.
     """
     losses: list[float] = []
+    started = time.perf_counter()
     while len(losses) < schedule.total_steps and all(map(math.isfinite, losses[-1:])):
         losses.append(step())
-    return read_ramp(schedule, losses, first_stage_steps)
+    probe = read_ramp(schedule, losses, first_stage_steps)
+    return replace(probe, seconds=time.perf_counter() - started)

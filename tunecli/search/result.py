@@ -90,8 +90,8 @@ class SearchResult:
             "test": self._test(),
             "final": [asdict(trial) for trial in self.final],
             "spent": {
-                **self._spent((*self.trials, *self.final), self._probed),
-                "search": self._spent(self._trials_in("search"), self._probed),
+                **self._spent((*self.trials, *self.final), self.probe),
+                "search": self._spent(self._trials_in("search"), self.probe),
                 "cancelled": self._spent(self._trials_in("cancelled")),
                 "verify": self._spent(self._trials_in("verify")),
                 "final": self._spent(self.final),
@@ -105,10 +105,6 @@ class SearchResult:
                 },
             },
         }
-
-    @property
-    def _probed(self) -> int:
-        return self.probe.samples if self.probe else 0
 
     def _trials_in(self, part: str) -> list[TrialRecord]:
         """The trials that were needed, those that ran ahead for nothing, or those beyond the stop.
@@ -139,6 +135,8 @@ class SearchResult:
         return {
             "strategy": section.strategy,
             "patience": section.patience,
+            "reason": stop.reason.value,
+            "edge": stop.edge,
             "best": {"learning_rate": stop.learning_rate, "value": stop.value},
             "explanation": self.explanation,
             "noise": {"std": stop.noise, "seeds": seeds, "error_rate": self.rule.error_rate}
@@ -162,13 +160,14 @@ class SearchResult:
             "values": values,
         }
 
-    def _spent(self, trials: Sequence[TrialRecord], probed: int = 0) -> dict[str, float]:
-        samples = sum(trial.samples for trial in trials) + probed
+    def _spent(self, trials: Sequence[TrialRecord], probe: Probe | None = None) -> dict[str, float]:
+        samples = sum(trial.samples for trial in trials) + (probe.samples if probe else 0)
+        probed = (probe.updates, probe.seconds) if probe else (0, 0.0)
         return {
-            "updates": sum(trial.updates for trial in trials),
+            "updates": sum(trial.updates for trial in trials) + probed[0],
             "samples": samples,
             "epochs": samples / self.training_samples,
-            "seconds": math.fsum(trial.seconds for trial in trials),
+            "seconds": math.fsum((probed[1], *(trial.seconds for trial in trials))),
         }
 
     def _warnings(self) -> Iterator[str]:

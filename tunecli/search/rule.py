@@ -61,8 +61,8 @@ class MonotoneRule:
         perfect: Value of a perfect model, 1 for an accuracy, 0 for a loss; None: not known.
         learned_share: Share of the gap from baseline to `perfect` that counts as learned.
         max_trials: Trials after which to stop in any case.
-        start: `geometric` begins at the first rate of the grid from here on (a probe's finding);
-            None: where it would.
+        start: `geometric` begins at the last rate of the grid up to here (a probe's finding); None:
+            where it would.
         extend: Grid points that `geometric` may add beyond each edge, ≥ 0.
         resolution: `geometric` halves the gaps beside the best until neighbours are at most this
             factor apart, > 1; None: it keeps to the grid.

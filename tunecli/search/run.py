@@ -115,6 +115,7 @@ class _Search:
         self._rule = monotone_rule(recipe)
         self._training_samples = training_samples(recipe.data)
         self._tasks: dict[int, TrialTask] = {}  # those that run, by the number of their trial
+        self._certain: set[int] = set()  # trials that a search without workers would run, too
         # a recipe without a schedule fails here
         self._first_schedule = self._schedule(self._rule.learning_rates[0])
 
@@ -208,6 +209,8 @@ class _Search:
             if begun.get(key) not in self._crew.running and len(self._crew.running) < count:
                 certain = request is horizon[0]
                 self._begin(study, self._assignment(request), self._to_beat(request, certain))
+        key = (horizon[0].learning_rate, horizon[0].repeat)
+        self._certain |= {n for n, begun in study.unfinished().items() if begun.key == key}
 
     def _to_beat(self, request: Continue, certain: bool) -> Sequence[tuple[float, float]] | None:
         """What runs ahead is given up only where no best rate can make a difference."""
@@ -261,7 +264,16 @@ class _Search:
                 record = study.finish(number, outcome, value, ended.baseline, curve)
             self._notify(TrialFinished("search", record))
 
-        self._crew.collect(self._on_progress, on_end)
+        def on_failure(number: int, error: Exception) -> None:
+            self._tasks.pop(number, None)
+            if number in self._certain:
+                raise error
+            # it ran ahead: where it is needed after all it is begun again, and fails in its turn
+            updates, samples, seconds = spent_in(self._run.trial(number))
+            record = study.cancel(number, updates=updates, samples=samples, seconds=seconds)
+            self._notify(TrialFinished("search", record))
+
+        self._crew.collect(self._on_progress, on_end, on_failure)
 
     def _on_progress(self, key: int, progress: TrialProgress) -> None:
         task = self._tasks[key]
@@ -299,7 +311,7 @@ class _Search:
         while waiting or self._crew.running:
             while waiting and len(self._crew.running) < self._crew.count:
                 assignment = Assignment(waiting.pop(0), 0, seed, "verify")
-                self._begin(study, assignment, None)
+                self._certain.add(self._begin(study, assignment, None))
             self._collect(study)
         records = [record for record in study.records() if record.role == "verify"]
         return Verification.of(self._rule, stop, [r for r in records if r.learning_rate in rates])
@@ -321,7 +333,7 @@ class _Search:
                 folder = self._run.final(seed)
                 task = TrialTask(self._recipe, schedule, "final", rate, seed, folder)
                 self._submit(seed, task)
-            self._crew.collect(self._on_progress, on_end)
+            self._crew.collect(self._on_progress, on_end, _raise)
         return tuple(records[seed] for seed in self._recipe.search.test_seeds)
 
     def _final_record(self, rate: float, seed: int, ended: TrialResult) -> TrialRecord:
@@ -342,3 +354,7 @@ class _Search:
 
     def _schedule(self, rate: float) -> Schedule:
         return derive_schedule(self._recipe.schedule, rate, self._training_samples)
+
+
+def _raise(key: int, error: Exception) -> None:
+    raise error

@@ -33,9 +33,9 @@ class MonotoneSampler(BaseSampler):
     an objective of NaN would be a failed trial to Optuna, and is tried again. A failed trial says
     nothing of the learning rate; after three failures at one rate the study stops. A user
     attribute `baseline` (what a model that has learned nothing gets) guards against a flat start.
-    A pruned trial counts with its last intermediate value, and as diverged where that is missing
-    or not finite. Trials at a rate that is not on the grid (`enqueue_trial`) are left out of the
-    walk. Parameters other than `name` are drawn at random.
+    A pruned trial counts with its last intermediate value, and any trial as diverged whose value
+    is missing or not finite. Trials at a rate that is not on the grid (`enqueue_trial`) are left
+    out of the walk. Parameters other than `name` are drawn at random.
 
     With `n_jobs` > 1 the workers run ahead: each gets the next rate that the walk may come to. The
     decision stays that of a walk without helpers, which ignores what it did not come to.
@@ -215,9 +215,9 @@ class MonotoneSampler(BaseSampler):
     def _observation(
         self, trial: FrozenTrial, state: TrialState, value: float | None, repeat: int
     ) -> Observation:
-        # Optuna gives a pruned trial its last report as value; where there is none, or it is not
-        # finite (pruners prune on NaN), nothing speaks for the rate
-        lost = state == TrialState.PRUNED and (value is None or not math.isfinite(value))
+        # Optuna gives a pruned trial its last report as value; where there is none, or a value is
+        # not finite (pruners prune on NaN, objectives return infinity), nothing speaks for the rate
+        lost = value is None or not math.isfinite(value)
         curve = trial.user_attrs.get(CURVE, ())
         return Observation(
             learning_rate=trial.params[self._name],

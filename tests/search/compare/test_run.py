@@ -59,7 +59,6 @@ def test_comparison_killed_in_the_middle_ends_as_an_uninterrupted_one(tmp_path: 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    whole = uninterrupted(tmp_path / "whole")
     while lines_in(run) < 3 and process.poll() is None:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
@@ -71,6 +70,7 @@ def test_comparison_killed_in_the_middle_ends_as_an_uninterrupted_one(tmp_path: 
     resumed = CliRunner().invoke(app, ["compare", "--resume", str(run), "--workers", "1"])
     assert resumed.exit_code == 0, resumed.output
     result = json.loads((run / "result.json").read_text("utf-8"))
+    whole = uninterrupted(tmp_path / "whole")
     found = {m["name"]: [plain(study) for study in m["studies"]] for m in result["methods"]}
     assert found == whole
     assert result["warnings"] == []

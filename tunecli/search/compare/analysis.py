@@ -256,8 +256,12 @@ def _values(studies: Sequence[Study], grid: Sequence[int]) -> Floats:
 
 
 def _first(curves: Floats, goals: Floats) -> NDArray[np.int64]:
-    """Index of the first column that reaches each row's goal; the number of columns if none."""
-    reached = curves >= goals[:, None] - TIE
+    """Index of the column from which each row stays at its goal; the number of columns if none.
+
+    A curve of test values may fall again: what is chosen is chosen on validation.
+    """
+    above = curves >= goals[:, None] - TIE
+    reached = np.flip(np.logical_and.accumulate(np.flip(above, axis=1), axis=1), axis=1)
     first: NDArray[np.int64] = np.where(
         reached.any(axis=1), reached.argmax(axis=1), curves.shape[1]
     )

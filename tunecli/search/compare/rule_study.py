@@ -35,7 +35,7 @@ def run_rule(bench: Bench, recipe: Recipe, method: Method, samples: int) -> floa
     while True:
         decision = _next(rule, bench.lines)
         if isinstance(decision, Stop):
-            return decision.learning_rate
+            return decision.learning_rate if decision.learned else None
         if not bench.affords_another:
             return None
         _attempt(bench, recipe, method, samples, rule, decision)
@@ -66,6 +66,7 @@ def _rule(bench: Bench, recipe: Recipe, method: Method, samples: int) -> Monoton
         rates = default_rates(require_alternative(method.name), recipe)
         # what gives our trials up early does not hold for rates that peak late or fall to zero
         return replace(rule, learning_rates=rates, early_abort=False)
+    rule = replace(rule, extend=0)  # Optuna may not leave the grid's range either
     if recipe.search.strategy != "probe":
         return rule
     schedule = schedule_for(recipe, {"learning_rate": rule.learning_rates[0]}, samples)
@@ -137,14 +138,13 @@ def _attempt(
             return build_trial(
                 recipe, schedule, seed=seed, splits=splits, device=device, gives_up=gives_up
             )
-        other = build_alternative(
-            recipe, method.name, rate, seed=seed, splits=splits, device=device
-        )
-        return Trial(
-            other.training,
-            splits["validation"].to(device),
-            evaluations=recipe.training.evaluations,
-            divergence_factor=recipe.training.divergence_factor,
+        return build_alternative(
+            recipe,
+            method.name,
+            rate,
+            seed=seed,
+            splits=splits,
+            device=device,
             gives_up=gives_up,
         )
 

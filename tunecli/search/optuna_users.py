@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tunecli.errors import RunError
 from tunecli.search.rule import MonotoneRule, Stop
@@ -67,7 +67,7 @@ def optimize(
 
     Raises:
         InvalidValueError: The direction is wrong, or the range does not hold the grid.
-        RunError: The objective failed three times at one rate.
+        RunError: The objective failed three times at one rate, or stopped the study.
     """
     sampler = MonotoneSampler(rule, name=name)
     study.sampler = sampler
@@ -76,8 +76,10 @@ def optimize(
         study.optimize(objective, n_jobs=n_jobs)
         decision = sampler.decide(study)
     if not isinstance(decision, Stop):
+        failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        why = "but failed" if failed else "but the study was stopped"
         raise RunError(
-            f"the objective must give a value at {decision.learning_rate:g} but failed; "
-            "mend it, and call again with the same study: nothing finished is run again"
+            f"the objective must give a value at {decision.learning_rate:g} {why}; call again with "
+            "the same study when it can: nothing finished is run again"
         )
     return decision
