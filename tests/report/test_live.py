@@ -252,7 +252,7 @@ def test_trials_that_run_side_by_side_each_have_their_row() -> None:
     [
         (
             Probe((0.1, 0.2), (2.3, 2.0), 0.1, 3.2, 0.05, 128),
-            "probe: a trial starts to learn at 0.05; the walk begins there",
+            "probe: a trial starts to learn at 0.05; the walk begins at or below it",
         ),
         (
             Probe((0.1, 0.2), (2.3, 2.3), None, None, None, 128),

@@ -69,7 +69,8 @@ workers_option = Annotated[
         metavar="N",
         min=1,
         max=256,
-        help="Trials that run side by side, each in a process of its own.",
+        help="Trials that run side by side, each in a process of its own; not remembered by "
+        "--resume.",
     ),
 ]
 json_option = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

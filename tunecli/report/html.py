@@ -174,7 +174,7 @@ def _stages(result: dict[str, Any]) -> list[dict[str, Any]]:
 def _bills(result: dict[str, Any], spent: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """What each part of a search cost, parts that cost nothing left out."""
     trials, final = rows(result.get("trials")), rows(result.get("final"))
-    cancelled = [trial for trial in trials if trial.get("state") == "cancelled"]
+    cancelled = [t for t in trials if t.get("state") == "cancelled" or t.get("role") == "ahead"]
     verify = [t for t in trials if t.get("role") == "verify" and t.get("state") != "cancelled"]
     parts = [
         ("search", "search", len(trials) - len(cancelled) - len(verify)),

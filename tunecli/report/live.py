@@ -22,6 +22,7 @@ from tunecli.search.events import (
     TrialStarted,
 )
 from tunecli.search.probe import Probe
+from tunecli.search.rule import Point
 
 _OTHER_LINES = 11  # of the table's frame, what stands above it, and below it
 
@@ -30,7 +31,7 @@ _OTHER_LINES = 11  # of the table's frame, what stands above it, and below it
 class _Row:
     """One learning rate."""
 
-    values: list[float] = field(default_factory=list)
+    by_seed: dict[int, float] = field(default_factory=dict)
     diverged: bool = False
     given_up: bool = False
     verified: bool = False
@@ -46,8 +47,17 @@ class _Row:
         self.diverged |= record.state == "diverged"
         self.given_up |= record.state == "aborted"
         self.verified |= record.role == "verify"
-        self.values.append(record.value)
+        self.by_seed[record.seed] = record.value
         self.curve = tuple(value for _, value in record.curve)
+
+    @property
+    def values(self) -> list[float]:
+        return list(self.by_seed.values())
+
+    def decide(self, point: Point) -> None:
+        """Show what the decision rests on: what ran ahead may have got further."""
+        self.by_seed = dict(enumerate(point.values))
+        self.diverged, self.given_up = point.diverged, bool(point.aborted)
 
     @property
     def value(self) -> float | None:
@@ -112,6 +122,8 @@ class SearchView:
                 self._finish(event)
             case SearchStopped():
                 self._stop = event
+                for point in event.stop.points:
+                    self._row(point.learning_rate).decide(point)
                 self._say(f"stopped: {event.explanation}")
 
     def __rich__(self) -> RenderableType:
@@ -327,4 +339,4 @@ def _key(phase: str, trial: TrialStarted | TrialProgressed | TrialRecord) -> tup
 def _probe_line(probe: Probe) -> str:
     if probe.start is None:
         return "probe: the ramp did not learn; the walk begins where it does without one"
-    return f"probe: a trial starts to learn at {probe.start:.3g}; the walk begins there"
+    return f"probe: a trial starts to learn at {probe.start:.3g}; the walk begins at or below it"

@@ -13,7 +13,7 @@ Phase = Literal["search", "final"]
 
 
 TrialState = Literal["complete", "diverged", "aborted", "cancelled"]
-TrialRole = Literal["walk", "repeat", "narrow", "verify", "final"]
+TrialRole = Literal["walk", "repeat", "narrow", "verify", "ahead", "final"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,8 +150,8 @@ class Evidence:
 
         The incumbent is trained with all seeds. Where the challenger is not behind by more than
         the spread of those values, it gets them as well, and the mean of the paired differences
-        decides: `worse` and `better` where the pairs' interval leaves no doubt or the mean is
-        better, `no difference` otherwise.
+        decides. The comparison is recorded as `no difference` where their interval leaves both
+        open; `better` is returned where the challenger is the incumbent from now on.
         """
         best = self.best
         if best is None or challenger is best:
@@ -175,9 +175,12 @@ class Evidence:
             return "diverged"
         pairs = [x - b for x, b in zip(challenger.values, best.values, strict=True)]
         interval = paired_interval(pairs, error_rate)
-        verdict = "worse" if self._surely_worse(interval) else self._plainly(challenger, best)
-        if verdict == "worse" and not self._surely_worse(interval):
-            verdict = "no difference"
+        low, high = interval
+        if low <= 0 <= high:  # the mean decides all the same, and a tie leaves the incumbent
+            self._record(challenger, best, "no difference", interval)
+            ahead = self._mean_gain(challenger, best) > 0
+            return self._crown(challenger, "better" if ahead else "no difference")
+        verdict = "worse" if self._surely_worse(interval) else "better"
         self._record(challenger, best, verdict, interval)
         return self._crown(challenger, verdict)
 

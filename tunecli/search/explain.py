@@ -14,7 +14,7 @@ def explain(stop: Stop, rule: MonotoneRule) -> str:
             return f"{trials}; training diverged at every rate tried, down to {smallest:g}"
         where = "of the grid" if not rule.extend else "tried"
         return f"training diverged at {smallest:g}, the smallest rate {where}"
-    best = f"{stop.value:.4f} at {stop.learning_rate:g}"
+    best = f"{_number(stop.value)} at {stop.learning_rate:g}"
     if not stop.learned:
         best += ", which has learned nothing"
     if stop.reason == StopReason.DIVERGED:
@@ -45,6 +45,10 @@ def _failures(stop: Stop, rule: MonotoneRule) -> str:
 
 
 def _told(point: Point) -> str:
-    value = "divergence" if point.value is None else f"{point.value:.4f}"
+    value = "divergence" if point.value is None else _number(point.value)
     given_up = " (given up early)" if point.aborted else ""
     return f"{value} at {point.learning_rate:g}{given_up}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4g}"

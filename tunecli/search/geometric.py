@@ -69,8 +69,9 @@ class _Geometric:
     def _up(self, start: int) -> StopReason:
         point, position, failures = self._visit(start), start, 0
         while not point.diverged:
-            beyond = position >= self.ladder.size - 1  # the grid is extended where its end is best
-            if position == self.ladder.highest or (beyond and point is not self.evidence.best):
+            # the grid is extended where its end is the best, or nothing has learned yet
+            enough = self._learned() and point is not self.evidence.best
+            if position == self.ladder.highest or (position >= self.ladder.size - 1 and enough):
                 return StopReason.GRID_EDGE
             position = min(position + self.step, self.ladder.highest)
             point = self._visit(position)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tunecli.errors import RunError
+from tunecli.errors import InvalidValueError, RunError
 from tunecli.search.rule import MonotoneRule, Stop
 from tunecli.search.sampler import MonotoneSampler
 
@@ -66,20 +66,31 @@ def optimize(
         n_jobs: Workers (threads); they run ahead, the decision stays the sequential one.
 
     Raises:
-        InvalidValueError: The direction is wrong, or the range does not hold the grid.
+        InvalidValueError: The direction is wrong, the range does not hold the grid, or the
+            objective does not ask for the parameter.
         RunError: The objective failed three times at one rate, or stopped the study.
     """
+
+    def require_parameter(study: Study, trial: FrozenTrial) -> None:
+        if trial.state != TrialState.FAIL and name not in trial.params:
+            asked = ", ".join(trial.params) or "nothing"
+            raise InvalidValueError(
+                f"the objective must ask for {name!r} but got {asked}; call "
+                f"trial.suggest_float({name!r}, low, high) in it, or pass name="
+            )
+
     sampler = MonotoneSampler(rule, name=name)
     study.sampler = sampler
     decision = sampler.decide(study)
     if not isinstance(decision, Stop):
-        study.optimize(objective, n_jobs=n_jobs)
+        study.optimize(objective, n_jobs=n_jobs, callbacks=[require_parameter])
         decision = sampler.decide(study)
     if not isinstance(decision, Stop):
         failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-        why = "but failed" if failed else "but the study was stopped"
+        why = "but failed or gave NaN" if failed else "but the study was stopped"
         raise RunError(
-            f"the objective must give a value at {decision.learning_rate:g} {why}; call again with "
-            "the same study when it can: nothing finished is run again"
+            f"the objective must give a value at {decision.learning_rate:g} {why}; tell divergence "
+            "by a finite worst value and the user attribute `diverged`, and call again with the "
+            "same study: nothing finished is run again"
         )
     return decision

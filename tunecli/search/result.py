@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ class SearchResult:
             },
             "certificate": self._certificate(),
             "probe": asdict(self.probe) if self.probe else None,
-            "trials": [asdict(trial) for trial in self.trials],
+            "trials": [asdict(self._in_its_role(trial)) for trial in self.trials],
             "schedule": self.schedule.to_list() if self.schedule else [],
             "test": self._test(),
             "final": [asdict(trial) for trial in self.final],
@@ -105,6 +105,10 @@ class SearchResult:
                 },
             },
         }
+
+    def _in_its_role(self, trial: TrialRecord) -> TrialRecord:
+        not_needed = trial.state != "cancelled" and trial in self._trials_in("cancelled")
+        return replace(trial, role="ahead") if not_needed else trial
 
     def _trials_in(self, part: str) -> list[TrialRecord]:
         """The trials that were needed, those that ran ahead for nothing, or those beyond the stop.
