@@ -1,13 +1,13 @@
-"""Draw the pictures of README.md from a finished search.
+"""Draw the terminal of README.md from a finished search.
 
     tunecli search digits-cnn --run runs/picture
     python docs/pictures.py runs/picture
 
-Writes docs/terminal.svg (the live table and the summary at 80 columns) and docs/learning_rate.png.
+Writes docs/terminal.svg: the live table and the summary at 80 columns. docs/report.png is the top
+of the same run's report.html in a browser, 1000 × 960 pixels.
 """
 
 import json
-import shutil
 import sys
 from io import StringIO
 from pathlib import Path
@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 
 
 def main(run: Path) -> None:
-    """Draw both pictures."""
+    """Draw the picture."""
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     recipe = load_recipe(run / "recipe.yaml")
     samples = training_samples(recipe.data)
@@ -65,7 +65,6 @@ def main(run: Path) -> None:
     console.print(search_summary(result, samples))
     svg = console.export_svg(title=f"tunecli search recipes/{recipe.name}.yaml")
     (HERE / "terminal.svg").write_text(svg, encoding="utf-8")
-    shutil.copy(run / "learning_rate.png", HERE / "learning_rate.png")
 
 
 if __name__ == "__main__":

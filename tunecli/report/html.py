@@ -59,7 +59,7 @@ def search_page(result: dict[str, Any]) -> str:
         environment=_environment(mapping(result.get("environment"))),
         found=positive(result.get("learning_rate")) is not None,
         outcome=_outcome(result),
-        trial_count=count(len(trials), "trial"),
+        trial_count=count(len(_searched(trials)), "trial"),
         explanations=list(dict.fromkeys(printable(text) for text in explanations if text)),
         reasons=_stop_reasons(stop, certificate),
         comparisons=rows(certificate.get("comparisons")),
@@ -171,15 +171,24 @@ def _stages(result: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def _searched(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The trials that the search needed."""
+    return [
+        trial
+        for trial in trials
+        if trial.get("state") != "cancelled" and trial.get("role") not in ("verify", "ahead")
+    ]
+
+
 def _bills(result: dict[str, Any], spent: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """What each part of a search cost, parts that cost nothing left out."""
     trials, final = rows(result.get("trials")), rows(result.get("final"))
-    cancelled = [t for t in trials if t.get("state") == "cancelled" or t.get("role") == "ahead"]
     verify = [t for t in trials if t.get("role") == "verify" and t.get("state") != "cancelled"]
+    searched = len(_searched(trials))
     parts = [
-        ("search", "search", len(trials) - len(cancelled) - len(verify)),
+        ("search", "search", searched),
         ("beyond the stop, to verify it", "verify", len(verify)),
-        ("run ahead, not needed", "cancelled", len(cancelled)),
+        ("run ahead, not needed", "cancelled", len(trials) - searched - len(verify)),
         ("final trainings", "final", len(final)),
     ]
     found = []
