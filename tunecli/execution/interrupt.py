@@ -1,5 +1,6 @@
 """Ctrl-C once: stop at the next safe point. Twice: stop at once."""
 
+import contextlib
 import os
 import signal
 from types import FrameType, TracebackType
@@ -52,5 +53,7 @@ class Interrupt:
         if self.requested:
             if os.isatty(2):
                 os.write(2, b"\x1b[?25h\n")  # a live view has hidden the cursor
+            with contextlib.suppress(OSError):
+                os.write(2, b"stopped at once; --resume goes on from the last checkpoint\n")
             os._exit(128 + number)
         self.signal_number = number
