@@ -524,3 +524,10 @@ def test_finish_sees_the_finished_trial_once(tmp_path: Path) -> None:
     run(tmp_path, finish=finish)
     run(tmp_path, finish=finish)
     assert seen == [TOTAL]
+
+
+def test_spent_in_tells_what_a_broken_off_trial_cost(tmp_path: Path) -> None:
+    assert in_process_module.spent_in(tmp_path / "none") == (0, 0, 0.0)
+    point = {"steps": 5, "samples": 320, "train_loss": 1.0, "loss": 1.0, "accuracy": 0.5}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(point) + '\n{"steps": 10, "sam')
+    assert in_process_module.spent_in(tmp_path) == (5, 320, 0.0)

@@ -131,9 +131,11 @@ def spent_in(path: Path) -> tuple[int, int, float]:
     if folder.outcome.exists():
         outcome = _outcome_from(read_json(folder.outcome)["outcome"])
         return outcome.steps, outcome.samples, outcome.seconds
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        last = json.loads(folder.metrics.read_text(encoding="utf-8").splitlines()[-1])
-        return last["steps"], last["samples"], 0.0
+    with contextlib.suppress(OSError):
+        for line in reversed(folder.metrics.read_text(encoding="utf-8").splitlines()):
+            with contextlib.suppress(ValueError):  # a kill may have cut off the last one
+                point = json.loads(line)
+                return point["steps"], point["samples"], 0.0
     return 0, 0, 0.0
 
 
@@ -145,7 +147,6 @@ def _advance_to_end(
     on_progress: Callable[[Trial], None],
 ) -> None:
     saved_at = time.monotonic()
-    on_progress(trial)  # what a checkpoint brings along is told even if nothing is added to it
     while not trial.finished:
         if interrupt.requested:
             _save(trial, folder)

@@ -14,6 +14,7 @@ import torch
 from tunecli.data.load import Splits, load_splits
 from tunecli.errors import InterruptedRunError
 from tunecli.execution import cpu_threads, execute
+from tunecli.execution.in_process import spent_in
 from tunecli.execution.interrupt import StopRequest
 from tunecli.execution.workers import Context
 from tunecli.recipe import Recipe
@@ -157,7 +158,8 @@ def run_task(task: TrialTask, context: Context) -> TrialResult | TrialProgress:
     key = task.recipe.data.model_dump_json()
     if key not in _loaded:
         _loaded[key] = load_splits(task.recipe.data, ("train", "validation"))
-    bill = _Bill()
+    # cancelled before its first progress, a trial that was gone on with has spent that much
+    bill = _Bill(TrialProgress(*spent_in(task.folder)))
 
     def on_progress(progress: TrialProgress) -> None:
         bill.progress = progress
