@@ -1,17 +1,14 @@
 """The part of `compare` that needs torch: imported when a run begins, not before."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
-import typer
 
 from tunecli.cli import running
-from tunecli.cli.shared import messages, show
+from tunecli.cli.shared import messages
 from tunecli.errors import InterruptedRunError
-from tunecli.execution import Interrupt, RunFolder, read_json
+from tunecli.execution import Interrupt, RunFolder
 from tunecli.recipe import Recipe, load_recipe
 from tunecli.report.compare_save import save_comparison
 from tunecli.report.compare_view import CompareView, comparison_summary
@@ -42,7 +39,7 @@ def compare_to_result(
     recipe, options = load_recipe(run.recipe), run.read_options()
     plan = Plan(**{**options["plan"], "methods": tuple(options["plan"]["methods"])})
     with run.locked():
-        result = _finished(run)
+        result = running.finished(run)
         if result is None:
             try:
                 with CompareView(messages()) as view:
@@ -57,26 +54,6 @@ def compare_to_result(
                         notify=view,
                     )
             except InterruptedRunError as stopped:
-                raise InterruptedRunError(
-                    f"stopped; go on with: {run.resume_command}", stopped.exit_code - 128
-                ) from None
+                raise running.resumable(stopped, run) from None
             save_comparison(result, run)
-    if as_json:
-        typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
-    else:
-        show(comparison_summary(result))
-        typer.echo(f"\nFiles in {result['run']}")
-    return int(result["exit_code"])
-
-
-def _finished(run: RunFolder) -> dict[str, Any] | None:
-    if not run.result.exists():
-        return None
-    messages().print(
-        f"{run.path} is finished already; this is its result",
-        soft_wrap=True,
-        markup=False,
-        highlight=False,
-    )
-    result: dict[str, Any] = read_json(run.result)
-    return {**result, "run": str(run.path)}  # it may have been moved since
+    return running.show_result(result, comparison_summary(result), as_json=as_json)

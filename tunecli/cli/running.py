@@ -85,7 +85,7 @@ def search_to_result(
     """Search in `run`, or read what is there already; show it, and return the exit code."""
     recipe, verify = load_recipe(run.recipe), run.read_options().get("verify", 0)
     with run.locked():
-        result = _finished(run)
+        result = finished(run)
         if result is None:
             try:
                 with SearchView(messages()) as view:
@@ -99,10 +99,12 @@ def search_to_result(
                         verify=verify,
                     )
             except InterruptedRunError as stopped:
-                raise _resumable(stopped, run) from None
+                raise resumable(stopped, run) from None
             result = {**found.to_dict(), "command": _command("search", run, device)}
             save_search(result, run)
-    return _show(result, search_summary(result, training_samples(recipe.data)), as_json=as_json)
+    return show_result(
+        result, search_summary(result, training_samples(recipe.data)), as_json=as_json
+    )
 
 
 def train_to_result(
@@ -111,7 +113,7 @@ def train_to_result(
     """Train in `run`, or read what is there already; show it, and return the exit code."""
     recipe, options = load_recipe(run.recipe), run.read_options()
     with run.locked():
-        result = _finished(run)
+        result = finished(run)
         if result is None:
             try:
                 with TrainingView(messages()) as view:
@@ -131,12 +133,15 @@ def train_to_result(
                         on_progress=on_progress,
                     )
             except InterruptedRunError as stopped:
-                raise _resumable(stopped, run) from None
+                raise resumable(stopped, run) from None
             write_json(run.result, result)
-    return _show(result, training_summary(result, training_samples(recipe.data)), as_json=as_json)
+    return show_result(
+        result, training_summary(result, training_samples(recipe.data)), as_json=as_json
+    )
 
 
-def _finished(run: RunFolder) -> dict[str, Any] | None:
+def finished(run: RunFolder) -> dict[str, Any] | None:
+    """The result of a run that has come to its end; None otherwise."""
     if not run.result.exists():
         return None
     messages().print(
@@ -157,13 +162,15 @@ def _command(kind: str, run: RunFolder, device: torch.device) -> str:
     return f"tunecli {kind} {recipe} --device {device}{more}"
 
 
-def _resumable(stopped: InterruptedRunError, run: RunFolder) -> InterruptedRunError:
+def resumable(stopped: InterruptedRunError, run: RunFolder) -> InterruptedRunError:
+    """The same stop, with what to type to go on."""
     return InterruptedRunError(
         f"stopped; go on with: {run.resume_command}", stopped.exit_code - 128
     )
 
 
-def _show(result: dict[str, Any], summary: RenderableType, *, as_json: bool) -> int:
+def show_result(result: dict[str, Any], summary: RenderableType, *, as_json: bool) -> int:
+    """Print a result on stdout, as data or for people; its exit code."""
     if as_json:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
     else:
