@@ -308,7 +308,7 @@ def test_evaluation_in_pieces_weighs_every_sample_the_same(
 ) -> None:
     trained, split = training(), data()
     whole = trained.evaluate(split)
-    monkeypatch.setattr("tunecli.training.centralized._EVALUATION_BATCH", 10)  # 37 = 3·10 + 7
+    monkeypatch.setattr("tunecli.training.evaluate._BATCH", 10)  # 37 = 3·10 + 7
     pieces = trained.evaluate(split)
     assert pieces.accuracy == whole.accuracy
     assert pieces.loss == pytest.approx(whole.loss, rel=1e-6)

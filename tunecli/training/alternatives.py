@@ -15,6 +15,7 @@ from tunecli.models.build import build_model
 from tunecli.recipe import Recipe, derive_schedule
 from tunecli.schedule import Schedule
 from tunecli.training.batches import BatchStream
+from tunecli.training.evaluate import evaluate_model
 from tunecli.training.learning_rate import (
     Alternative,
     require_alternative,
@@ -24,8 +25,6 @@ from tunecli.training.learning_rate import (
 )
 from tunecli.training.protocol import Evaluation
 from tunecli.training.trial import GivesUp, Trial
-
-_EVALUATION_BATCH = 4096
 
 
 class AlternativeTraining:
@@ -136,18 +135,8 @@ class AlternativeTraining:
     @torch.no_grad()
     def evaluate(self, split: Split) -> Evaluation:
         """Mean cross-entropy and accuracy over `split`, in evaluation mode."""
-        self.model.eval()
-        loss = torch.zeros((), dtype=torch.float64)
-        correct = torch.zeros((), dtype=torch.float64)
         with self._weights_to_evaluate():
-            for start in range(0, len(split), _EVALUATION_BATCH):
-                part = slice(start, start + _EVALUATION_BATCH)
-                targets = split.targets[part].to(self._device)
-                logits = self.model(split.inputs[part].to(self._device))
-                loss += functional.cross_entropy(logits, targets, reduction="sum").cpu()
-                correct += (logits.argmax(dim=1) == targets).sum().cpu()
-        self.model.train()
-        return Evaluation(loss=loss.item() / len(split), accuracy=correct.item() / len(split))
+            return evaluate_model(self.model, split, self._device)
 
     def state_dict(self) -> dict[str, Any]:
         """Model, optimizer with its mode, position in the data, and random state.

@@ -10,9 +10,8 @@ from tunecli.data.load import Split
 from tunecli.optim import QHM
 from tunecli.schedule import Schedule
 from tunecli.training.batches import BatchStream
+from tunecli.training.evaluate import evaluate_model
 from tunecli.training.protocol import Evaluation
-
-_EVALUATION_BATCH = 4096
 
 
 class CentralizedTraining:
@@ -95,20 +94,9 @@ class CentralizedTraining:
         self._record(len(inputs))
         return loss.detach()
 
-    @torch.no_grad()
     def evaluate(self, split: Split) -> Evaluation:
         """Mean cross-entropy and accuracy over `split`, in evaluation mode."""
-        self.model.eval()
-        loss = torch.zeros((), dtype=torch.float64)
-        correct = torch.zeros((), dtype=torch.float64)
-        for start in range(0, len(split), _EVALUATION_BATCH):
-            part = slice(start, start + _EVALUATION_BATCH)
-            targets = split.targets[part].to(self._device)
-            logits = self.model(split.inputs[part].to(self._device))
-            loss += functional.cross_entropy(logits, targets, reduction="sum").cpu()
-            correct += (logits.argmax(dim=1) == targets).sum().cpu()
-        self.model.train()
-        return Evaluation(loss=loss.item() / len(split), accuracy=correct.item() / len(split))
+        return evaluate_model(self.model, split, self._device)
 
     def state_dict(self) -> dict[str, Any]:
         """Model, optimizer, position in the data, record and random state."""

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 from tunecli.data.load import training_samples
 from tunecli.execution.device import cpu_threads, resolve_device
 from tunecli.execution.files import read_json, write_json
@@ -135,7 +133,7 @@ def _run(task: StudyTask, context: StudyContext, log: StudyLog) -> tuple[Bench, 
         data=recipe.data,
         metric=metric,
         divergence_factor=recipe.training.divergence_factor,
-        device=_device(context.device),
+        device=resolve_device(context.device),
         study_seed=task.seed,
         budget=task.budget,
         samples_per_trial=task.samples_per_trial,
@@ -154,10 +152,6 @@ def _run(task: StudyTask, context: StudyContext, log: StudyLog) -> tuple[Bench, 
         run_optuna(bench, recipe, method, space, samples)
         return bench, None
     return bench, run_rule(bench, recipe, method, samples)
-
-
-def _device(name: str) -> torch.device:
-    return resolve_device(name)
 
 
 def _summary(task: StudyTask, lines: list[TrialLine], chosen: float | None) -> dict[str, Any]:
