@@ -2,43 +2,28 @@
 
 Why not one of the pools that exist: `concurrent.futures`, `loky` and `joblib` cannot cancel what
 already runs, have no way back for progress, and break as a whole (or only start again as a whole)
-when the kernel kills one worker. Why not `multiprocessing.Process`: its children execute the
-parent's main module again, cannot have their output redirected, and can be hit by Ctrl-C while
-they start. So a worker is a `python -c` with one end of a pipe:
-
-- the pipe's end tells it that the parent is gone, however that happened, and it leaves at once,
-  before a resumed run can find it still writing;
-- SIGINT and SIGTERM, which a terminal or a batch system sends to the whole group, never reach it;
-  the parent decides;
-- what goes into it is pickled, and read once, by its sender: what cannot be sent fails there.
+when the kernel kills one worker. So a worker is a child as in `tunecli.child`, and what goes into
+its pipe is pickled, and read once, by its sender: what cannot be sent fails there.
 """
 
 import contextlib
-import os
 import pickle
 import queue
 import signal
-import subprocess
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Self
 
+from tunecli.child import Child, describe_end, start_child
 from tunecli.errors import RunError, TunecliError, require
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CANCEL = b""  # no task is an empty message
 _READ_AT_ONCE = 1000  # messages: a worker that never pauses must not hold up the others
-_BOOT = (
-    "import sys; from multiprocessing.connection import Connection; "
-    "pipe = Connection(int(sys.argv[1])); sys.path[:], device = pipe.recv(); "
-    "from tunecli.execution.workers import _serve; _serve(pipe, device)"
-)
 
 
 class TaskBugError(Exception):
@@ -104,15 +89,6 @@ class Context:
         self._send(payload)
 
 
-@dataclass(eq=False)
-class _Worker:
-    """One process, the parent's end of its pipe, and its place in the row of workers."""
-
-    slot: int
-    process: subprocess.Popen[bytes]
-    connection: Connection
-
-
 class Workers:
     """Runs tasks in processes that live as long as the pool, at most `count` at once.
 
@@ -156,9 +132,9 @@ class Workers:
         self._devices = tuple(devices)
         self._log = log
         self._grace_s = grace_s
-        self._slots: list[_Worker | None] = [None] * count
+        self._slots: list[Child | None] = [None] * count
         self._pending: dict[Hashable, bytes] = {}
-        self._running: dict[_Worker, Hashable] = {}
+        self._running: dict[Child, Hashable] = {}
         self._closed = False
 
     @property
@@ -263,27 +239,12 @@ class Workers:
             with contextlib.suppress(OSError):  # it died just now; `wait` will say so
                 worker.connection.send_bytes(self._pending.pop(key))
 
-    def _start(self, slot: int) -> _Worker:
-        command = [sys.executable, "-P", "-u", "-X", "faulthandler", "-c", _BOOT]
-        ours, theirs = Pipe()
-        try:
-            with theirs, Path(self._log or os.devnull).open("ab") as output, _signals_blocked():
-                process = subprocess.Popen(
-                    [*command, str(theirs.fileno())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    pass_fds=[theirs.fileno()],
-                )
-        except OSError as error:
-            ours.close()
-            raise RunError(f"a worker process cannot be started: {error}") from error
-        worker = self._slots[slot] = _Worker(slot, process, ours)
-        with contextlib.suppress(OSError):  # it died at once; `wait` will say so
-            ours.send((sys.path, self._devices[slot % len(self._devices)]))
+    def _start(self, slot: int) -> Child:
+        device = self._devices[slot % len(self._devices)]
+        worker = self._slots[slot] = start_child(_serve, device, log=self._log)
         return worker
 
-    def _read(self, worker: _Worker) -> Iterator[Message]:
+    def _read(self, worker: Child) -> Iterator[Message]:
         """What is there from one busy worker, ending with a `Failed` if it died over its task."""
         dead = worker.process.poll() is not None  # before reading: then what it sent is all there
         try:
@@ -300,7 +261,7 @@ class Workers:
             if worker in self._running:
                 yield Failed(self._running.pop(worker), self._death(worker, status))
 
-    def _message(self, worker: _Worker, kind: str, payload: Any) -> Message:
+    def _message(self, worker: Child, kind: str, payload: Any) -> Message:
         if kind == "progress":
             return Progress(self._running[worker], payload)
         key = self._running.pop(worker)
@@ -313,37 +274,21 @@ class Workers:
         error.__dict__.update(state)
         return Failed(key, error)
 
-    def _retire(self, worker: _Worker) -> int:
+    def _retire(self, worker: Child) -> int:
         """See the process to its end; its exit status, negative for a signal."""
-        self._slots[worker.slot] = None
-        worker.connection.close()  # it leaves by itself, or with a closed pipe already has
-        try:
-            return worker.process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            return worker.process.wait()
+        self._slots[self._slots.index(worker)] = None
+        return worker.end()  # it leaves by itself, or has closed its end of the pipe
 
-    def _death(self, worker: _Worker, status: int) -> RunError:
-        how, hint = f"ended with exit status {status}", ""
-        if status < 0:
-            with contextlib.suppress(ValueError):  # a real-time signal has no name
-                how = f"was killed by {signal.Signals(-status).name}"
+    def _death(self, worker: Child, status: int) -> RunError:
+        hint = ""
         if status == -signal.SIGKILL:
             hint = "; the machine's memory may not suffice for so many workers"
         if self._log:
             hint += f"; its last words are in {self._log}"
-        pid = worker.process.pid
-        return RunError(f"the worker process {pid} {how} before its task was done{hint}")
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Blocked in this thread and in what it starts, until that has taken its own measures."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return RunError(
+            f"the worker process {worker.process.pid} {describe_end(status)} before its task was "
+            f"done{hint}"
+        )
 
 
 def _checked(content: Any) -> bytes:
@@ -355,9 +300,6 @@ def _checked(content: Any) -> bytes:
 
 def _serve(connection: Connection, device: str) -> None:
     """A worker's life: one task after the other, until the pipe ends."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     tasks: queue.SimpleQueue[tuple[Context, bytes]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, device, tasks), daemon=True).start()
     while True:
@@ -374,7 +316,7 @@ def _listen(
         connection.send_bytes(_checked(("progress", payload)))
 
     context = Context(device, send)
-    with contextlib.suppress(EOFError, OSError):
+    with contextlib.suppress(EOFError, OSError):  # closed: the process is about to leave
         while True:
             data = connection.recv_bytes()
             if data == _CANCEL:
@@ -382,7 +324,6 @@ def _listen(
             else:
                 context = Context(device, send)
                 tasks.put((context, data))
-    os._exit(0)  # nothing that the task does, a lock that it holds included, keeps us
 
 
 def _answer(context: Context, data: bytes) -> bytes:
