@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
@@ -92,6 +92,12 @@ class Schedule:
         end = self.total_steps
         require(0 <= step < end, "step", f"in [0, {end})", step, "the schedule ends there")
         return self.stages[bisect_right(self.ends, step)]
+
+    def scaled(self, factor: float) -> "Schedule":
+        """The same schedule with every learning rate times `factor` > 0."""
+        return Schedule(
+            tuple(replace(one, learning_rate=one.learning_rate * factor) for one in self.stages)
+        )
 
     def to_list(self) -> list[dict[str, Any]]:
         """Plain data, one mapping per stage: the list under `schedule` in every JSON we write."""
