@@ -18,6 +18,20 @@ def section(**keys: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]
     return st.fixed_dictionaries({}, optional=keys)
 
 
+DELAYS = st.sampled_from(
+    [
+        {"delay": {"name": "clock", "speeds": [1, 0.1]}},
+        {"delay": {"name": "uniform", "low": 1, "high": 3}},
+        {"delay": {"name": "histogram", "counts": [0, 2, 1.5]}, "momentum_kind": "shifted"},
+        {"engine": "processes", "num_workers": 4, "delay": {"name": "geometric", "mean": 3.5}},
+        {"num_workers": 16, "staleness_aware": True, "scaling": "eq8"},
+    ]
+)
+ALGORITHMS = st.just({"algorithm": "centralized"}) | DELAYS.map(
+    lambda keys: {"algorithm": "asynchronous", "asynchronous": keys}
+)
+
+
 @st.composite
 def recipes(draw: st.DrawFn) -> Recipe:
     decay = draw(SHARES)
@@ -33,15 +47,18 @@ def recipes(draw: st.DrawFn) -> Recipe:
             | st.just({"name": "logistic"})
         ),
         "data": {"name": "digits", "validation": draw(st.floats(1e-300, 0.75))},
-        "training": draw(
-            section(
-                weight_decay=st.floats(0, 1e300),
-                weight_decay_mode=st.sampled_from(["coupled", "decoupled"]),
-                reset_momentum=st.booleans(),
-                cpu_threads=st.integers(1, 1024),
-                checkpoint_every_s=st.floats(0, 1e300),
-            )
-        ),
+        "training": {
+            **draw(ALGORITHMS),
+            **draw(
+                section(
+                    weight_decay=st.floats(0, 1e300),
+                    weight_decay_mode=st.sampled_from(["coupled", "decoupled"]),
+                    reset_momentum=st.booleans(),
+                    cpu_threads=st.integers(1, 1024),
+                    checkpoint_every_s=st.floats(0, 1e300),
+                )
+            ),
+        },
         "schedule": {
             "decay": decay,
             "batch_decay": decay,

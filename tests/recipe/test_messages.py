@@ -29,6 +29,7 @@ FULL: dict[str, Any] = {
         "divergence_factor": 10.0,
         "cpu_threads": 1,
         "checkpoint_every_s": 30.0,
+        "asynchronous": None,
     },
     "schedule": {
         "stages": 3,
@@ -60,6 +61,18 @@ VARIANTS: list[tuple[tuple[str, ...], Any]] = [
     (("model",), {"name": "logistic"}),
     (("search", "grid"), {"linear": {"start": 0.1, "stop": 0.5, "step": 0.1}}),
     (("search", "grid"), [0.1, 0.2]),
+    *(
+        (("training",), {"algorithm": "asynchronous", "asynchronous": asynchronous})
+        for asynchronous in (
+            {"engine": "processes", "num_workers": 2, "delay": {"name": "workers"}},
+            {"delay": {"name": "clock", "speeds": [1, 0.1], "service": "constant"}},
+            {"delay": {"name": "constant", "delay": 3}, "scaling": "exact"},
+            {"delay": {"name": "uniform", "low": 0, "high": 3}, "momentum_kind": "shifted"},
+            {"delay": {"name": "gaussian", "mean": 3, "std": 1.0}, "staleness_aware": True},
+            {"delay": {"name": "geometric", "mean": 3.0}},
+            {"delay": {"name": "histogram", "counts": [0, 1]}},
+        )
+    ),
     (("schedule", "steps"), 500),
 ]
 WRONG = [
@@ -286,8 +299,57 @@ def test_any_value_anywhere_gets_our_sentences(place: tuple[Any, ...], value: An
             (
                 "foo.yaml:2: training must be a section with the keys algorithm, weight_decay, "
                 "weight_decay_mode, reset_momentum, evaluations, divergence_factor, "
-                "cpu_threads, checkpoint_every_s but got null; "
+                "cpu_threads, checkpoint_every_s, asynchronous but got null; "
                 "write its keys below it, or leave it out for the defaults"
+            ),
+        ),
+        (
+            "version: 1",
+            "version: 1\ntraining: {algorithm: asynchronous}",
+            (
+                "foo.yaml:2: training.asynchronous must be given with training.algorithm "
+                "asynchronous; add `num_workers: 16` below it"
+            ),
+        ),
+        (
+            "version: 1",
+            "version: 1\ntraining: {num_workers: 4}",
+            (
+                "foo.yaml:2: unknown key training.num_workers; it belongs to "
+                "training.asynchronous; allowed keys here: algorithm, weight_decay, "
+                "weight_decay_mode, reset_momentum, evaluations, divergence_factor, cpu_threads, "
+                "checkpoint_every_s, asynchronous"
+            ),
+        ),
+        (
+            "version: 1",
+            (
+                "version: 1\ntraining:\n  algorithm: asynchronous\n"
+                "  asynchronous:\n    delay: {name: constnt, delay: 3}"
+            ),
+            (
+                "foo.yaml:5: training.asynchronous.delay.name must be one of workers, clock, "
+                'constant, uniform, gaussian, geometric, histogram but got "constnt"; '
+                "did you mean constant?"
+            ),
+        ),
+        (
+            "version: 1",
+            (
+                "version: 1\ntraining:\n  algorithm: asynchronous\n"
+                "  asynchronous:\n    num_workers: 4\n    delay: {name: constant, delay: 3}"
+            ),
+            (
+                "foo.yaml:5: training.asynchronous.num_workers must not stand beside a simulated "
+                "delay (constant) but got 4; remove one of the two: the delay needs no workers"
+            ),
+        ),
+        (
+            "version: 1",
+            "version: 1\ntraining:\n  algorithm: asynchronous\n  asynchronous: {engine: processes}",
+            (
+                "foo.yaml:4: training.asynchronous.num_workers must be ≥ 2 with processes; one "
+                "worker is never late; add a second"
             ),
         ),
         (

@@ -4,6 +4,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from tunecli.recipe import MlpModel, Recipe, ScheduleSection
+from tunecli.recipe.asynchronous import AsynchronousSection
 from tunecli.recipe.model import ALTERNATIVES, UNIONS, SearchSection
 
 SMALL: dict[str, Any] = {
@@ -34,6 +35,7 @@ def test_defaults_are_the_documented_ones() -> None:
             "divergence_factor": 10.0,
             "cpu_threads": 1,
             "checkpoint_every_s": 30.0,
+            "asynchronous": None,
         },
         "schedule": {
             "stages": 3,
@@ -130,7 +132,7 @@ def test_every_key_has_a_description() -> None:
         return found
 
     found = sections(Recipe)
-    assert len(found) == 12
+    assert len(found) == 20
     for section in found:
         for name, field in section.model_fields.items():
             assert field.description, f"{section.__name__}.{name}"
@@ -143,6 +145,12 @@ def test_unions_table_names_the_members_of_each_union() -> None:
         assert get_args(member.model_fields["name"].annotation) == (name,)
     for name, form in UNIONS[("search", "grid")].items():
         assert list(form.model_fields) == [name]
+    delays = UNIONS[("training", "asynchronous", "delay")]
+    assert set(delays.values()) == set(
+        get_args(AsynchronousSection.model_fields["delay"].annotation)
+    )
+    for name, member in delays.items():
+        assert get_args(member.model_fields["name"].annotation) == (name,)
 
 
 def test_alternatives_go_both_ways() -> None:

@@ -8,8 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tunecli.recipe.asynchronous import AsynchronousSection
     from tunecli.recipe.catalog import find_recipe, shipped_recipes
-    from tunecli.recipe.derive import derive_schedule, require_learning_rate
+    from tunecli.recipe.derive import (
+        declared_delay,
+        delay_scaling,
+        derive_schedule,
+        require_learning_rate,
+        trial_schedule,
+    )
     from tunecli.recipe.dump import dump_recipe
     from tunecli.recipe.grid import GeometricForm, GeometricGrid, LinearForm, LinearGrid
     from tunecli.recipe.load import load_recipe
@@ -21,11 +28,12 @@ if TYPE_CHECKING:
         Recipe,
         ScheduleSection,
         SearchSection,
-        TrainingSection,
     )
     from tunecli.recipe.schema import recipe_schema
+    from tunecli.recipe.training import TrainingSection
 
 __all__ = [
+    "AsynchronousSection",
     "CnnModel",
     "DigitsData",
     "GeometricForm",
@@ -38,6 +46,8 @@ __all__ = [
     "ScheduleSection",
     "SearchSection",
     "TrainingSection",
+    "declared_delay",
+    "delay_scaling",
     "derive_schedule",
     "dump_recipe",
     "find_recipe",
@@ -45,9 +55,13 @@ __all__ = [
     "recipe_schema",
     "require_learning_rate",
     "shipped_recipes",
+    "trial_schedule",
 ]
 
 _HOMES = {
+    "AsynchronousSection": "asynchronous",
+    "declared_delay": "derive",
+    "delay_scaling": "derive",
     "derive_schedule": "derive",
     "dump_recipe": "dump",
     "find_recipe": "catalog",
@@ -59,6 +73,8 @@ _HOMES = {
     "recipe_schema": "schema",
     "require_learning_rate": "derive",
     "shipped_recipes": "catalog",
+    "TrainingSection": "training",
+    "trial_schedule": "derive",
 }
 
 

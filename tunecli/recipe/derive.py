@@ -1,8 +1,18 @@
 """From a recipe and an initial learning rate to the schedule."""
 
 from tunecli.errors import InvalidValueError
-from tunecli.recipe.model import ScheduleSection
+from tunecli.recipe.asynchronous import AsynchronousSection
+from tunecli.recipe.model import Recipe, ScheduleSection
 from tunecli.schedule import Schedule, multistage_schedule
+from tunecli.schedule.asynchronous import DelayScaling, scale_for_delay
+from tunecli.theory.delay import (
+    ConstantDelay,
+    DelayDistribution,
+    GaussianDelay,
+    GeometricDelay,
+    HistogramDelay,
+    UniformDelay,
+)
 
 
 def derive_schedule(
@@ -31,6 +41,65 @@ def derive_schedule(
         epochs=section.epochs,
         training_samples=training_samples,
     )
+
+
+def declared_delay(section: AsynchronousSection) -> DelayDistribution | None:
+    """The delay that a recipe states; None where it is measured: by a clock, or from processes."""
+    delay = section.delay
+    match delay.name:
+        case "constant":
+            return ConstantDelay(delay.delay)
+        case "uniform":
+            return UniformDelay(delay.low, delay.high)
+        case "gaussian":
+            return GaussianDelay(delay.mean, delay.std)
+        case "geometric":
+            return GeometricDelay.of_mean(delay.mean)
+        case "histogram":
+            return HistogramDelay(delay.counts)
+        case "clock":
+            return None
+        case "workers":
+            if section.engine == "processes":
+                return None
+            assert section.num_workers is not None
+            return ConstantDelay(section.num_workers - 1)
+
+
+def delay_scaling(recipe: Recipe, schedule: Schedule, delay: DelayDistribution) -> DelayScaling:
+    """What a delay makes of a schedule, by the rule and momentum kind of an asynchronous recipe.
+
+    Args:
+        recipe: Its training is asynchronous.
+        schedule: Derived from α₁, as if there were no delay.
+        delay: Declared or measured.
+
+    Raises:
+        InvalidValueError: The rule is not defined at this delay.
+    """
+    section = recipe.training.asynchronous
+    assert section is not None
+    return scale_for_delay(
+        schedule,
+        delay,
+        momentum_kind=section.momentum_kind,
+        rule="none" if section.staleness_aware else section.scaling,
+    )
+
+
+def trial_schedule(
+    recipe: Recipe, learning_rate: float, training_samples: int, delay: DelayDistribution | None
+) -> Schedule:
+    """What a trial at one α₁ trains with: `derive_schedule`, scaled for the delay if there is one.
+
+    Args:
+        recipe: Its `schedule` and `training` sections count.
+        learning_rate: α₁, the rate that is right without delay.
+        training_samples: Size of the training set.
+        delay: Declared or measured; None for centralized training.
+    """
+    schedule = derive_schedule(recipe.schedule, learning_rate, training_samples)
+    return schedule if delay is None else delay_scaling(recipe, schedule, delay).schedule
 
 
 def require_learning_rate(learning_rate: float | None) -> float:

@@ -5,7 +5,7 @@ What is allowed is read from the JSON Schema, so a message and the documentation
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -123,8 +123,10 @@ def _resolve(location: tuple[str | int, ...]) -> tuple[KeyPath, Node]:
         else:
             node = node.get("properties", {}).get(part, {})
         path, member_named = (*path, part), False
-        if "$ref" in node:
-            node = {**schema["$defs"][node["$ref"].rpartition("/")[2]], **node}
+        optional = node.get("anyOf", ({},))[0]  # a section that may be left out: it, or null
+        if reference := node.get("$ref") or optional.get("$ref"):
+            inner = schema["$defs"][reference.rpartition("/")[2]]
+            node = {**inner, **{word: node[word] for word in node if word != "anyOf"}}
     return path, node
 
 
@@ -182,17 +184,26 @@ def _unknown_key(path: KeyPath, location: tuple[str | int, ...]) -> str:
     owner = ""
     if section in UNIONS:
         owner = f" for the {dotted(section)} {location[len(section)]}"
-    homes = [home for home in shared_schema()["properties"] if key in _keys_of(home)]
+    homes = [home for home in _sections() if key in _keys_of(home)]
     near = nearest(key, allowed)
-    if homes and (home := homes[0]) != dotted(section):
-        remedy = f"it belongs to {home}; allowed keys here: {', '.join(allowed)}"
+    if homes and (home := homes[0]) != section:
+        remedy = f"it belongs to {dotted(home)}; allowed keys here: {', '.join(allowed)}"
     else:
         remedy = f"did you mean {near}?" if near else f"allowed keys: {', '.join(allowed)}"
     return f"unknown key {dotted(path)}{owner}; {remedy}"
 
 
-def _keys_of(section: str) -> Iterable[str]:
-    keys: Mapping[str, object] = _resolve((section,))[1].get("properties", {})
+def _sections() -> Iterator[tuple[str, ...]]:
+    """Every section that is no member of a union, by its path."""
+    for name in shared_schema()["properties"]:
+        yield (name,)
+        for inner in _keys_of((name,)):
+            if (name, inner) not in UNIONS and _keys_of((name, inner)):
+                yield name, inner
+
+
+def _keys_of(section: tuple[str, ...]) -> Iterable[str]:
+    keys: Mapping[str, object] = _resolve(section)[1].get("properties", {})
     return keys
 
 

@@ -12,8 +12,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.config import JsonDict
 
+from tunecli.recipe.asynchronous import DELAY_FORMS
 from tunecli.recipe.grid import GeometricForm, Grid, LinearForm
 from tunecli.recipe.section import Section, broken_rule
+from tunecli.recipe.training import TrainingSection
 
 MAX_SEED = 2**32 - 1  # what every generator (numpy's and scikit-learn's older ones, too) accepts
 
@@ -89,48 +91,6 @@ class DigitsData(Section):
                 "lower one of the two",
             )
         return test
-
-
-class TrainingSection(Section):
-    """How one trial trains."""
-
-    algorithm: Literal["centralized"] = Field(
-        default="centralized", description="The training algorithm: one model, one process."
-    )
-    weight_decay: float = Field(default=0.0, ge=0, description="Weight decay (L2 penalty).")
-    weight_decay_mode: Literal["coupled", "decoupled"] = Field(
-        default="coupled",
-        description="coupled: added to the gradient, so momentum sees it; "
-        "decoupled: shrinks the weights beside the update.",
-    )
-    reset_momentum: bool = Field(
-        default=False,
-        description="Reset the momentum buffer when a stage starts. By default it is carried over, "
-        "as in the proof of the QHM paper's Theorem 4.",
-    )
-    evaluations: int = Field(
-        default=10,
-        ge=1,
-        le=10_000,
-        description="How often a trial is evaluated on the validation set: evenly spaced over its "
-        "steps, the last time at its end.",
-    )
-    divergence_factor: float = Field(
-        default=10.0,
-        gt=1,
-        description="A trial has diverged when its training loss is not finite, or its median over "
-        "a check window exceeds this many times the loss at the start.",
-    )
-    cpu_threads: int = Field(
-        default=1,
-        ge=1,
-        le=1024,
-        description="Threads of a trial on the CPU. One is best for small models, lets several "
-        "runs share a machine, and repeats bit for bit whatever the number of cores.",
-    )
-    checkpoint_every_s: float = Field(
-        default=30.0, ge=0, description="Seconds between two checkpoints."
-    )
 
 
 class ScheduleSection(Section):
@@ -382,6 +342,7 @@ class Recipe(Section):
 UNIONS: dict[tuple[str, ...], dict[str, type[Section]]] = {
     ("model",): {"cnn": CnnModel, "logistic": LogisticModel, "mlp": MlpModel},
     ("search", "grid"): {"geometric": GeometricForm, "linear": LinearForm},
+    ("training", "asynchronous", "delay"): DELAY_FORMS,
 }
 
 # Keys that exclude each other: an override of one removes the other one from the file.
