@@ -526,6 +526,79 @@ def test_finish_sees_the_finished_trial_once(tmp_path: Path) -> None:
     assert seen == [TOTAL]
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_what_was_measured_is_read_back_and_may_be_missing(tmp_path: Path, old: bool) -> None:
+    measured = {"delays": {"0": 1, "1": 11}, "mean_delay": 11 / 12}
+
+    def make() -> Trial:
+        trial = make_trial()
+        trial.training.measurements = lambda: measured  # type: ignore[method-assign]
+        return trial
+
+    assert run(tmp_path, make=make)[0].measured == measured
+    if old:  # written before there was anything to measure
+        stored = read_json(tmp_path / "outcome.json")
+        del stored["outcome"]["measured"]
+        (tmp_path / "outcome.json").write_text(json.dumps(stored))
+    assert run(tmp_path, make=make)[0].measured == ({} if old else measured)
+
+
+def watched(noted: list[str], closed: list[str], make: Callable[[], Trial] = make_trial) -> Any:
+    """Trials whose trainings have a note at every piece, and say when they are closed."""
+
+    def make_watched() -> Trial:
+        trial = make()
+
+        def take_notes() -> list[str]:
+            noted.append(f"a worker sneezed at {trial.training.steps}")
+            return noted[-1:]
+
+        trial.training.take_notes = take_notes  # type: ignore[method-assign]
+        trial.training.close = lambda: closed.append("closed")  # type: ignore[method-assign]
+        return trial
+
+    return make_watched
+
+
+def test_notes_of_the_training_are_logged_and_it_is_closed(tmp_path: Path) -> None:
+    noted: list[str] = []
+    closed: list[str] = []
+
+    def finish(_: Trial) -> dict[str, Any]:
+        assert not closed
+        return {}
+
+    run(tmp_path, make=watched(noted, closed), finish=finish)
+    assert len(noted) >= TOTAL
+    assert [line.split(" ", 2)[2] for line in log(tmp_path).splitlines()[1:-1]] == noted
+    assert closed == ["closed"]
+
+
+def test_training_that_fails_or_is_interrupted_is_closed_and_its_notes_logged(
+    tmp_path: Path,
+) -> None:
+    noted: list[str] = []
+    closed: list[str] = []
+    interrupt, watch = stop_at(3)
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path, make=watched(noted, closed), interrupt=interrupt, on_progress=watch)
+    assert closed == ["closed"]
+    failure = failing(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path, make=watched(noted, closed, failure))
+    assert closed == ["closed"] * 2
+    assert noted[-1] == "a worker sneezed at 7"
+    assert all(f" {note}\n" in log(tmp_path) for note in noted)
+
+
+def test_training_that_could_not_be_restored_is_closed_before_the_next(tmp_path: Path) -> None:
+    closed: list[str] = []
+    (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
+    run(tmp_path, make=watched([], closed))
+    assert "the checkpoint is damaged" in log(tmp_path)
+    assert len(closed) >= 2
+
+
 def test_spent_in_tells_what_a_broken_off_trial_cost(tmp_path: Path) -> None:
     assert in_process_module.spent_in(tmp_path / "none") == (0, 0, 0.0)
     point = {"steps": 5, "samples": 320, "train_loss": 1.0, "loss": 1.0, "accuracy": 0.5}

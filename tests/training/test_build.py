@@ -7,6 +7,8 @@ from tunecli.data.load import load_splits
 from tunecli.optim import QHM
 from tunecli.recipe import derive_schedule, find_recipe, load_recipe
 from tunecli.training import CentralizedTraining, Trial
+from tunecli.training.asynchronous.build import measure_delay
+from tunecli.training.asynchronous.simulated import SimulatedTraining
 from tunecli.training.build import build_trial
 
 SMALL = ["schedule.epochs=1", "schedule.stages=2", "training.evaluations=3"]
@@ -88,3 +90,74 @@ def test_what_gives_up_reaches_the_trial() -> None:
     assert outcome.given_up
     assert outcome.reason == f"after {outcome.steps}"
     assert len(outcome.curve) == 2
+
+
+def asynchronous(section: str, *overrides: str) -> Trial:
+    keys = ("training.algorithm=asynchronous", f"training.asynchronous={section}")
+    return built(*keys, *overrides)
+
+
+def simulated(trial: Trial) -> SimulatedTraining:
+    assert isinstance(trial.training, SimulatedTraining)
+    return trial.training
+
+
+@pytest.mark.parametrize(
+    ("section", "first"),
+    [
+        ("{num_workers: 3}", [0, 1, 2, 2, 2]),
+        ("{delay: {name: constant, delay: 2}}", [0, 1, 2, 2, 2]),
+        ("{delay: {name: clock, speeds: [1, 0.4], service: constant}}", [0, 0, 2, 1, 0]),
+    ],
+)
+def test_delays_of_the_recipe_are_those_of_the_training(section: str, first: list[int]) -> None:
+    assert simulated(asynchronous(section)).delivery.delays[:5].tolist() == first
+
+
+def test_random_delays_differ_from_seed_to_seed_and_repeat_with_it() -> None:
+    section = "{delay: {name: geometric, mean: 5.0}}"
+    keys = ("training.algorithm=asynchronous", f"training.asynchronous={section}")
+    delays = [simulated(built(*keys, seed=seed)).delivery.delays.tolist() for seed in (0, 0, 1)]
+    assert delays[0] == delays[1] != delays[2]
+
+
+@pytest.mark.parametrize("kind", ["none", "standard", "shifted"])
+def test_momentum_kind_of_the_recipe_reaches_the_server(kind: str) -> None:
+    training = simulated(asynchronous(f"{{num_workers: 3, momentum_kind: {kind}}}"))
+    assert training.server.momentum_kind == kind
+
+
+def test_weight_decay_of_the_recipe_reaches_the_server() -> None:
+    losses = []
+    for decay in (0.0, 0.5):
+        training = asynchronous("{num_workers: 3}", f"training.weight_decay={decay}").training
+        losses.append([training.step().item() for _ in range(5)])
+    assert losses[0][0] == losses[1][0]
+    assert losses[0] != losses[1]
+
+
+def test_staleness_aware_updates_are_scaled_by_their_own_delay() -> None:
+    """At delay 0 the factor is 1; the second update has delay 1, and the fifth turn reads it."""
+    losses = []
+    for aware in ("true", "false"):
+        training = asynchronous(f"{{num_workers: 3, staleness_aware: {aware}}}").training
+        losses.append([training.step().item() for _ in range(5)])
+    assert losses[0][:4] == losses[1][:4]
+    assert losses[0][4] != losses[1][4]
+
+
+def test_late_gradients_are_a_measurement_of_the_outcome() -> None:
+    outcome = asynchronous("{num_workers: 3}").run()
+    assert sum(outcome.measured["delays"].values()) == outcome.steps
+    assert built().run().measured == {}
+
+
+def test_clock_delay_is_measured_without_training() -> None:
+    section = "{delay: {name: clock, speeds: [1, 0.4], service: constant}}"
+    keys = ("training.algorithm=asynchronous", f"training.asynchronous={section}")
+    recipe = load_recipe(find_recipe("digits-logistic"), [*SMALL, *keys])
+    splits = load_splits(recipe.data, ("train",))
+    delay = measure_delay(recipe, splits, device=torch.device("cpu"))
+    schedule = derive_schedule(recipe.schedule, 1.0, len(splits["train"]))
+    assert sum(delay.counts) == schedule.total_steps
+    assert delay.counts[1] > 0

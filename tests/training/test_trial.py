@@ -57,6 +57,15 @@ class Scripted:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.steps = state["steps"]
 
+    def measurements(self) -> dict[str, Any]:
+        return {"steps": self.steps}
+
+    def take_notes(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        pass
+
 
 def scripted(
     losses: list[float],

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -105,16 +105,16 @@ def execute(
         folder.drop_checkpoint()  # still there after a kill between the two files
         return _outcome_from(stored["outcome"]), stored["extra"]
     try:
-        trial = _restored(make_trial, folder)
-        _advance_to_end(trial, folder, interrupt, checkpoint_every_s, on_progress)
-        extra = finish(trial) if finish is not None else {}
+        with _restored(make_trial, folder) as trial:
+            _advance_to_end(trial, folder, interrupt, checkpoint_every_s, on_progress)
+            extra = finish(trial) if finish is not None else {}
+            outcome = trial.outcome()
     except torch.OutOfMemoryError as error:  # says nothing of the learning rate
         folder.log(f"out of memory: {error}")
         raise RunError(
             f"the device's memory did not suffice for {path}; free it, then go on with --resume, "
             "or start again with a smaller schedule.batch_size or model"
         ) from error
-    outcome = trial.outcome()
     write_json(folder.outcome, {"outcome": asdict(outcome), "extra": extra})
     folder.drop_checkpoint()
     how = "diverged: " if outcome.diverged else "given up: " if outcome.given_up else "finished"
@@ -153,7 +153,11 @@ def _advance_to_end(
             folder.log(f"stopped after update {trial.training.steps}")
             assert interrupt.signal_number is not None
             raise InterruptedRunError("stopped on request", interrupt.signal_number)
-        trial.advance()
+        try:
+            trial.advance()
+        finally:  # what led to a failure belongs into the log, too
+            for note in trial.training.take_notes():
+                folder.log(note)
         folder.record(trial.curve)
         on_progress(trial)
         if time.monotonic() - saved_at >= checkpoint_every_s and not trial.finished:
@@ -161,8 +165,23 @@ def _advance_to_end(
             saved_at = time.monotonic()
 
 
-def _restored(make_trial: Callable[[], Trial], folder: TrialFolder) -> Trial:
-    """The trial at its checkpoint; a fresh one where there is none, or none that can be read."""
+@contextlib.contextmanager
+def _restored(make_trial: Callable[[], Trial], folder: TrialFolder) -> Iterator[Trial]:
+    """The trial at its checkpoint; a fresh one where there is none, or none that can be read.
+
+    What runs beside it ends with the context.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def fresh() -> Trial:
+            trial = make_trial()
+            stack.callback(trial.training.close)
+            return trial
+
+        yield _at_checkpoint(fresh, folder)
+
+
+def _at_checkpoint(make_trial: Callable[[], Trial], folder: TrialFolder) -> Trial:
     trial, how = make_trial(), "started"
     if folder.checkpoint.exists():
         try:
@@ -181,6 +200,7 @@ def _restored(make_trial: Callable[[], Trial], folder: TrialFolder) -> Trial:
                 ) from error
             how = f"started again, the checkpoint is damaged: {error}"
             folder.checkpoint.replace(folder.path / "damaged-checkpoint.pt")
+            trial.training.close()
             trial = make_trial()  # the first one may have been restored in part
     folder.log(how)
     folder.start_record(trial.curve)

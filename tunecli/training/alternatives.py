@@ -24,6 +24,7 @@ from tunecli.training.learning_rate import (
     warm_up_steps,
 )
 from tunecli.training.protocol import Evaluation
+from tunecli.training.random_state import random_state, restore_random_state
 from tunecli.training.trial import GivesUp, Trial
 
 
@@ -143,16 +144,13 @@ class AlternativeTraining:
 
         The schedule is a function of the update and needs no state.
         """
-        state: dict[str, Any] = {
+        return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "steps": self.steps,
             "position": self._batches.position,
-            "rng": torch.get_rng_state(),
+            **random_state(self._device),
         }
-        if self._device.type == "cuda":
-            state["cuda_rng"] = torch.cuda.get_rng_state(self._device)
-        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on exactly where `state_dict` was taken."""
@@ -162,9 +160,18 @@ class AlternativeTraining:
             _restore_products(self.optimizer, state["optimizer"])
         self.steps = state["steps"]
         self._batches.position = state["position"]
-        torch.set_rng_state(state["rng"])
-        if self._device.type == "cuda" and "cuda_rng" in state:
-            torch.cuda.set_rng_state(state["cuda_rng"], self._device)
+        restore_random_state(state, self._device)
+
+    def measurements(self) -> dict[str, Any]:
+        """Nothing beside loss and accuracy."""
+        return {}
+
+    def take_notes(self) -> list[str]:
+        """Nothing happens here that a log should tell."""
+        return []
+
+    def close(self) -> None:
+        """Nothing runs beside this training."""
 
     @contextmanager
     def _weights_to_evaluate(self) -> Iterator[None]:

@@ -1,5 +1,7 @@
 """Which samples an update sees: an endless, seeded stream that any batch size can be cut from."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -52,3 +54,36 @@ class BatchStream:
                 indices = indices.pin_memory()
             self._order = indices.to(self._device, non_blocking=True)
             self._pass = number
+
+
+class BatchSizes:
+    """The batches that a model saw, in order, as runs of one size.
+
+    Args:
+        runs: (batch size, updates) of what it has seen already.
+
+    >>> seen = BatchSizes()
+    >>> for size in (64, 64, 32):
+    ...     seen.add(size)
+    >>> seen.runs
+    ((64, 2), (32, 1))
+    """
+
+    def __init__(self, runs: Iterable[Iterable[int]] = ()) -> None:
+        self._runs = [list(run) for run in runs]
+
+    @property
+    def runs(self) -> tuple[tuple[int, int], ...]:
+        """(batch size, updates in a row)."""
+        return tuple((size, count) for size, count in self._runs)
+
+    def add(self, batch_size: int) -> None:
+        """Count one more batch."""
+        if self._runs and self._runs[-1][0] == batch_size:
+            self._runs[-1][1] += 1
+        else:
+            self._runs.append([batch_size, 1])
+
+    def to_list(self) -> list[list[int]]:
+        """Plain data for a checkpoint."""
+        return [list(run) for run in self._runs]

@@ -9,9 +9,10 @@ from torch.nn import functional
 from tunecli.data.load import Split
 from tunecli.optim import QHM
 from tunecli.schedule import Schedule
-from tunecli.training.batches import BatchStream
+from tunecli.training.batches import BatchSizes, BatchStream
 from tunecli.training.evaluate import evaluate_model
 from tunecli.training.protocol import Evaluation
+from tunecli.training.random_state import random_state, restore_random_state
 
 
 class CentralizedTraining:
@@ -52,7 +53,7 @@ class CentralizedTraining:
         self._train = train.to(device)
         self._reset_momentum = reset_momentum
         self._batches = BatchStream(len(train), seed=seed, device=device)
-        self._seen: list[list[int]] = []
+        self._seen = BatchSizes()
         first = schedule.stages[0]
         self.optimizer = QHM(
             self.model.parameters(),
@@ -78,7 +79,7 @@ class CentralizedTraining:
     @property
     def batch_sizes(self) -> tuple[tuple[int, int], ...]:
         """The batches that the model saw, read off its inputs, as (batch size, updates)."""
-        return tuple((size, count) for size, count in self._seen)
+        return self._seen.runs
 
     def step(self) -> Tensor:
         """One update of Algorithm 1; returns the batch's mean loss before it, detached."""
@@ -91,7 +92,7 @@ class CentralizedTraining:
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature is untyped
         self.optimizer.step()
         self.steps += 1
-        self._record(len(inputs))
+        self._seen.add(len(inputs))
         return loss.detach()
 
     def evaluate(self, split: Split) -> Evaluation:
@@ -100,17 +101,14 @@ class CentralizedTraining:
 
     def state_dict(self) -> dict[str, Any]:
         """Model, optimizer, position in the data, record and random state."""
-        state: dict[str, Any] = {
+        return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "steps": self.steps,
             "position": self._batches.position,
-            "seen": [list(run) for run in self._seen],
-            "rng": torch.get_rng_state(),
+            "seen": self._seen.to_list(),
+            **random_state(self._device),
         }
-        if self._device.type == "cuda":
-            state["cuda_rng"] = torch.cuda.get_rng_state(self._device)
-        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on exactly where `state_dict` was taken."""
@@ -118,14 +116,23 @@ class CentralizedTraining:
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps = state["steps"]
         self._batches.position = state["position"]
-        self._seen = [list(run) for run in state["seen"]]
+        self._seen = BatchSizes(state["seen"])
         ends = self.schedule.ends
         self._stage = next((i for i, end in enumerate(ends) if self.steps <= end), len(ends) - 1)
         self._stage_end = ends[self._stage]
         self._batch_size = self.schedule.stages[self._stage].batch_size
-        torch.set_rng_state(state["rng"])
-        if self._device.type == "cuda" and "cuda_rng" in state:
-            torch.cuda.set_rng_state(state["cuda_rng"], self._device)
+        restore_random_state(state, self._device)
+
+    def measurements(self) -> dict[str, Any]:
+        """Nothing beside loss and accuracy."""
+        return {}
+
+    def take_notes(self) -> list[str]:
+        """Nothing happens here that a log should tell."""
+        return []
+
+    def close(self) -> None:
+        """Nothing runs beside this training."""
 
     def _enter_stage(self, index: int) -> None:
         stage = self.schedule.stages[index]
@@ -137,9 +144,3 @@ class CentralizedTraining:
             group["discount"] = stage.discount
         if index and self._reset_momentum:
             self.optimizer.reset_momentum()
-
-    def _record(self, batch_size: int) -> None:
-        if self._seen and self._seen[-1][0] == batch_size:
-            self._seen[-1][1] += 1
-        else:
-            self._seen.append([batch_size, 1])

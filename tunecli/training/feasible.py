@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tunecli.data.load import sample_shape, training_samples
 from tunecli.errors import InvalidValueError
 from tunecli.models.limits import most_convolutions
-from tunecli.recipe import Recipe, derive_schedule
+from tunecli.recipe import Recipe, declared_delay, delay_scaling, derive_schedule
 
 Problem = tuple[tuple[str, ...], str]
 
@@ -36,6 +36,15 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
         )
         yield ("schedule", "batch_size"), sentence
     try:
-        derive_schedule(recipe.schedule, recipe.search.learning_rates[0], samples)
+        schedule = derive_schedule(recipe.schedule, recipe.search.learning_rates[0], samples)
     except InvalidValueError as error:
         yield ("schedule",), f"schedule cannot be derived: {error}"
+        return
+    section = recipe.training.asynchronous
+    delay = None if section is None else declared_delay(section)
+    if delay is not None:
+        try:
+            delay_scaling(recipe, schedule, delay)
+        except InvalidValueError as error:
+            path = ("training", "asynchronous", "scaling")
+            yield path, f"the rate cannot be scaled for the delay: {error}"

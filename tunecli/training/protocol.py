@@ -1,6 +1,6 @@
 """What every training algorithm offers, and the plain records that a trial leaves behind."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -45,6 +45,7 @@ class TrialOutcome:
         batch_sizes: The batches that the model saw, as (batch size, updates in a row).
         curve: Validation along the way, the untrained point first.
         given_up: Whether the run was ended early because it was not worth its end.
+        measured: What the algorithm measured on the way (see `Training.measurements`).
     """
 
     diverged: bool
@@ -57,6 +58,7 @@ class TrialOutcome:
     batch_sizes: tuple[tuple[int, int], ...]
     curve: tuple[CurvePoint, ...]
     given_up: bool = False
+    measured: dict[str, Any] = field(default_factory=dict)
 
 
 class Training(Protocol):
@@ -89,3 +91,12 @@ class Training(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
+
+    def measurements(self) -> dict[str, Any]:
+        """What was measured so far beside loss and accuracy, as plain JSON; empty if nothing is."""
+
+    def take_notes(self) -> list[str]:
+        """What happened since the last call that a person should find in the trial's log."""
+
+    def close(self) -> None:
+        """End whatever runs beside the training; a second call does nothing."""

@@ -115,6 +115,7 @@ class Trial:
             batch_sizes=self.training.batch_sizes,
             curve=tuple(self.curve),
             given_up=bool(self.given_up_because),
+            measured=self.training.measurements(),
         )
 
     def state_dict(self) -> dict[str, Any]:
