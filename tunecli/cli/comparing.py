@@ -7,7 +7,7 @@ import torch
 
 from tunecli.cli import running
 from tunecli.cli.shared import messages
-from tunecli.errors import InterruptedRunError
+from tunecli.errors import InterruptedRunError, require
 from tunecli.execution import Interrupt, RunFolder
 from tunecli.recipe import Recipe, load_recipe
 from tunecli.report.compare_save import save_comparison
@@ -18,7 +18,19 @@ from tunecli.search.compare.run import Plan, run_comparison
 def start(
     recipe: Recipe, plan: Plan, path: Path | None, device: str | None, command: str
 ) -> tuple[RunFolder, torch.device]:
-    """Make the folder of a new comparison, and find its device."""
+    """Make the folder of a new comparison, and find its device.
+
+    Raises:
+        InvalidValueError: The other optimizers have no form of the recipe's training.
+    """
+    algorithm = recipe.training.algorithm
+    require(
+        algorithm == "centralized",
+        "training.algorithm",
+        "centralized for `tunecli compare`",
+        algorithm,
+        "the other optimizers know no delay; compare a recipe without one",
+    )
     return running.start("compare", recipe, path, device, plan=asdict(plan), command=command)
 
 

@@ -10,13 +10,14 @@ import torch
 
 from tunecli.data.load import load_splits, training_samples
 from tunecli.errors import RunError
+from tunecli.execution.delay import asynchronous_facts, delay_of_run
 from tunecli.execution.device import cpu_threads
 from tunecli.execution.environment import environment
 from tunecli.execution.files import RESULT_FORMAT, write_aside
 from tunecli.execution.in_process import execute
 from tunecli.execution.interrupt import Interrupt
 from tunecli.execution.run_folder import RunFolder
-from tunecli.recipe import Recipe, derive_schedule, require_learning_rate
+from tunecli.recipe import Recipe, derive_schedule, require_learning_rate, trial_schedule
 from tunecli.schedule import unmet_conditions
 from tunecli.training import Trial
 from tunecli.training.build import build_trial
@@ -53,9 +54,13 @@ def train_once(
         InterruptedRunError: A stop was requested; the folder can be resumed.
         RunError: A file of the run cannot be written.
     """
-    rate = require_learning_rate(recipe.learning_rate)
-    schedule = derive_schedule(recipe.schedule, rate, training_samples(recipe.data))
+    rate, folder = require_learning_rate(recipe.learning_rate), run.path / "training"
+    samples = training_samples(recipe.data)
+    derived = derive_schedule(recipe.schedule, rate, samples)
     splits = load_splits(recipe.data, ("train", "validation"))
+    with cpu_threads(recipe.training.cpu_threads):
+        delay = delay_of_run(recipe, run, splits, device=device)
+    schedule = trial_schedule(recipe, rate, samples, delay)
 
     def finish(trial: Trial) -> dict[str, Any]:
         _save_weights(trial.training.state_dict()["model"], run.path / "model.pt")
@@ -66,8 +71,15 @@ def train_once(
 
     with cpu_threads(recipe.training.cpu_threads):
         outcome, extra = execute(
-            lambda: build_trial(recipe, schedule, seed=seed, splits=splits, device=device),
-            run.path / "training",
+            lambda: build_trial(
+                recipe,
+                schedule,
+                seed=seed,
+                splits=splits,
+                device=device,
+                log=folder / "workers.log",
+            ),
+            folder,
             interrupt=interrupt,
             checkpoint_every_s=recipe.training.checkpoint_every_s,
             on_progress=on_progress,
@@ -83,6 +95,9 @@ def train_once(
         "state": "diverged" if outcome.diverged else "complete",
         "reason": outcome.reason,
         "schedule": schedule.to_list(),
+        "asynchronous": None
+        if delay is None
+        else asynchronous_facts(recipe, derived, delay, [outcome.measured]),
         "batch_sizes": [list(run_length) for run_length in outcome.batch_sizes],
         "validation": None if outcome.final is None else asdict(outcome.final),
         "test": extra["test"],

@@ -12,6 +12,7 @@ from tunecli.report.comparison_charts import (
     method_groups,
     method_label,
 )
+from tunecli.report.delays import delay_chart, delay_lines
 from tunecli.report.page import digits, or_dash, render
 from tunecli.report.plain import mapping, number, numbers, positive, printable, rows
 from tunecli.report.text import count
@@ -70,8 +71,10 @@ def search_page(result: dict[str, Any]) -> str:
             "curves": _figure(curve_chart, result),
             "schedule": _figure(schedule_chart, result),
             "probe": _figure(probe_chart, result),
+            "delays": _figure(delay_chart, result),
         },
         stages=_stages(result),
+        delays=list(delay_lines(mapping(result.get("asynchronous")))),
         spent=spent,
         bills=_bills(result, spent),
         trials=trials,

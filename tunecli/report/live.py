@@ -11,7 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tunecli.report.text import count, duration, sparkline
+from tunecli.schedule.asynchronous import DelayScaling
 from tunecli.search.events import (
+    DelayMeasuring,
     Event,
     ProbeFinished,
     SearchStarted,
@@ -110,6 +112,9 @@ class SearchView:
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
         match event:
+            case DelayMeasuring():
+                what = f"measuring the delay of {count(event.num_workers, 'worker')} …"
+                self._console.print(what, highlight=False)
             case SearchStarted():
                 self._start(event)
             case ProbeFinished():
@@ -139,6 +144,8 @@ class SearchView:
         self._console.print(
             self._plan_line(plan), highlight=False, soft_wrap=not self._console.is_terminal
         )
+        if plan.scaling is not None:
+            self._console.print(_scaling_line(plan.scaling), highlight=False, soft_wrap=True)
         if plan.finished:
             self._console.print(
                 f"resumed: {count(len(plan.finished), 'trial')} already finished", highlight=False
@@ -334,6 +341,13 @@ class SearchView:
 
 def _key(phase: str, trial: TrialStarted | TrialProgressed | TrialRecord) -> tuple[str, float, int]:
     return phase, trial.learning_rate, trial.seed
+
+
+def _scaling_line(scaling: DelayScaling) -> str:
+    delay = f"{scaling.delay.kind} delay of mean {scaling.delay.mean:.4g}"
+    if scaling.rule == "none":
+        return f"{delay}: no rate is scaled for it as a whole"
+    return f"{delay}: every rate × {scaling.factor:.5g} ({scaling.rule})"
 
 
 def _probe_line(probe: Probe) -> str:

@@ -8,6 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tunecli.report.delays import delay_lines
+from tunecli.report.plain import mapping
 from tunecli.report.text import count, duration
 from tunecli.schedule import Condition, Schedule, binding
 
@@ -86,6 +88,8 @@ def search_summary(result: dict[str, Any], samples: int) -> Group:
     because = "" if rate is None else f"at {rate:g} because "
     grid.add_row("Stopped", Text(f"{because}{result['stop']['explanation']}"))
     for name, line in _certificate_lines(result):
+        grid.add_row(name, Text(line))
+    for name, line in delay_lines(mapping(result.get("asynchronous"))):
         grid.add_row(name, Text(line))
     if test is not None:
         spread = "" if test["std"] is None else f" ± {test['std']:.4f}"

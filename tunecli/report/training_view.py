@@ -9,6 +9,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
+from tunecli.report.delays import delay_lines
+from tunecli.report.plain import mapping
 from tunecli.report.tables import schedule_table, warning_lines
 from tunecli.report.text import count, duration, sparkline
 from tunecli.schedule import Schedule
@@ -68,6 +70,8 @@ def training_summary(result: dict[str, Any], samples: int) -> Group:
     grid.add_column(overflow="fold")
     rate = Text(f"learning_rate {result['learning_rate']:g}, seed {result['seed']}")
     grid.add_row("Trained", rate)
+    for name, line in delay_lines(mapping(result.get("asynchronous"))):
+        grid.add_row(name, Text(line))
     if result["state"] == "diverged":
         grid.add_row("Diverged", Text(result["reason"], style="red"))
     for split in ("validation", "test"):

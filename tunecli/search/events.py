@@ -1,11 +1,12 @@
 """What a search tells while it runs; whoever watches decides how to show it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from tunecli.recipe import Recipe
 from tunecli.schedule import Schedule
+from tunecli.schedule.asynchronous import DelayScaling
 from tunecli.search.probe import Probe
 from tunecli.search.rule import Stop
 
@@ -31,6 +32,7 @@ class TrialRecord:
         role: What the search wanted it for.
         reason: Why it diverged or was given up.
         curve: The metric along the way as (samples, value), the untrained model first.
+        measured: What the training algorithm measured besides; empty for most.
     """
 
     learning_rate: float
@@ -43,6 +45,7 @@ class TrialRecord:
     role: TrialRole = "walk"
     reason: str = ""
     curve: tuple[tuple[int, float], ...] = ()
+    measured: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class SearchStarted:
         finished: Trials found in the folder (a resumed run).
         device: Where the trials run.
         workers: How many trials run side by side.
+        scaling: What a delay makes of the rates; None without one.
     """
 
     recipe: Recipe
@@ -68,6 +72,14 @@ class SearchStarted:
     finished: tuple[TrialRecord, ...]
     device: str
     workers: int = 1
+    scaling: DelayScaling | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DelayMeasuring:
+    """Before everything else: real workers are about to be watched for their delay."""
+
+    num_workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +129,12 @@ class ProbeFinished:
 
 
 Event = (
-    SearchStarted | ProbeFinished | TrialStarted | TrialProgressed | TrialFinished | SearchStopped
+    DelayMeasuring
+    | SearchStarted
+    | ProbeFinished
+    | TrialStarted
+    | TrialProgressed
+    | TrialFinished
+    | SearchStopped
 )
 Notify = Callable[[Event], None]

@@ -9,14 +9,16 @@ from typing import Any
 
 import torch
 
+from tunecli.execution.delay import asynchronous_facts
 from tunecli.execution.environment import environment
 from tunecli.execution.files import RESULT_FORMAT
-from tunecli.recipe import Recipe
+from tunecli.recipe import Recipe, derive_schedule
 from tunecli.schedule import Schedule, unmet_conditions
 from tunecli.search.events import TrialRecord
 from tunecli.search.probe import Probe
 from tunecli.search.rule import MonotoneRule, Stop, StopReason
 from tunecli.search.verify import Verification
+from tunecli.theory.delay import DelayDistribution
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class SearchResult:
         probe: The ramp before the walk, if there was one.
         verification: What lies beyond the stop, if that was asked for.
         device: Where it ran.
+        delay: What the rates were scaled for; None for centralized training.
     """
 
     recipe: Recipe
@@ -50,6 +53,7 @@ class SearchResult:
     probe: Probe | None
     verification: Verification | None
     device: torch.device
+    delay: DelayDistribution | None = None
 
     @property
     def exit_code(self) -> int:
@@ -87,6 +91,7 @@ class SearchResult:
             "probe": asdict(self.probe) if self.probe else None,
             "trials": [asdict(self._in_its_role(trial)) for trial in self.trials],
             "schedule": self.schedule.to_list() if self.schedule else [],
+            "asynchronous": self._asynchronous(),
             "test": self._test(),
             "final": [asdict(trial) for trial in self.final],
             "spent": {
@@ -150,6 +155,18 @@ class SearchResult:
             "bracket": {"low": max(below, default=None), "high": min(above, default=None)},
             "verify": asdict(self.verification) if self.verification else None,
         }
+
+    def _asynchronous(self) -> dict[str, Any] | None:
+        """What made the schedule of the delay; None for centralized training."""
+        if self.delay is None:
+            return None
+        rate = self.stop.learning_rate or self.rule.learning_rates[0]
+        return asynchronous_facts(
+            self.recipe,
+            derive_schedule(self.recipe.schedule, rate, self.training_samples),
+            self.delay,
+            [trial.measured for trial in (*self.trials, *self.final) if trial.measured],
+        )
 
     def _test(self) -> dict[str, Any] | None:
         values = [t.value for t in self.final if t.state == "complete" and t.value is not None]

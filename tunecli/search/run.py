@@ -1,17 +1,21 @@
 """The main job: search α₁, derive the schedule at the rate found, train it, test it."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 
 import torch
 
 from tunecli.data.load import Splits, load_splits, training_samples
 from tunecli.execution import Interrupt, RunFolder, cpu_threads, read_json, write_json
+from tunecli.execution.delay import delay_of_run
 from tunecli.execution.in_process import spent_in
-from tunecli.recipe import Recipe, derive_schedule
+from tunecli.recipe import Recipe, delay_scaling, derive_schedule, trial_schedule
 from tunecli.schedule import Schedule
+from tunecli.schedule.asynchronous import DelayScaling
 from tunecli.search.crew import Alone, Crew, Together
 from tunecli.search.events import (
+    DelayMeasuring,
     Notify,
     ProbeFinished,
     SearchStarted,
@@ -30,6 +34,7 @@ from tunecli.search.stop_rule import ahead
 from tunecli.search.study import Assignment, SearchStudy
 from tunecli.search.trials import TrialProgress, TrialResult, TrialTask
 from tunecli.search.verify import Verification, rates_beyond
+from tunecli.theory.delay import DelayDistribution
 from tunecli.training.build import build_trial
 
 _HORIZON = 4  # requests per worker: a trial that runs and is further off is cancelled
@@ -86,13 +91,16 @@ def run_search(
     """
     with cpu_threads(recipe.training.cpu_threads):
         splits = load_splits(recipe.data, ("train", "validation"))  # the test set stays away
+        delay = delay_of_run(
+            recipe, run, splits, device=device, on_measure=lambda n: notify(DelayMeasuring(n))
+        )
         crew: Crew
         if len(workers) > 1:
             crew = Together(len(workers), workers, run.path / "workers.log", interrupt)
         else:
             crew = Alone(splits, device, interrupt)
         with crew:
-            return _Search(recipe, run, device, notify, splits, crew).run(verify)
+            return _Search(recipe, run, device, notify, splits, crew, delay).run(verify)
 
 
 class _Search:
@@ -104,6 +112,7 @@ class _Search:
         notify: Notify,
         splits: Splits,
         crew: Crew,
+        delay: DelayDistribution | None,
     ) -> None:
         self._recipe = recipe
         self._run = run
@@ -111,6 +120,7 @@ class _Search:
         self._notify = notify
         self._splits = splits
         self._crew = crew
+        self._delay = delay
         self._metric = Metric(recipe.search.metric)
         self._rule = monotone_rule(recipe)
         self._training_samples = training_samples(recipe.data)
@@ -136,6 +146,7 @@ class _Search:
                 finished=study.records(),
                 device=str(self._device),
                 workers=self._crew.count,
+                scaling=self._scaling(),
             )
         )
         if probe is not None:
@@ -162,7 +173,16 @@ class _Search:
             probe=probe,
             verification=verification,
             device=self._device,
+            delay=self._delay,
         )
+
+    def _scaling(self) -> DelayScaling | None:
+        """What the delay makes of the grid's first rate."""
+        if self._delay is None:
+            return None
+        rate = self._rule.learning_rates[0]
+        derived = derive_schedule(self._recipe.schedule, rate, self._training_samples)
+        return delay_scaling(self._recipe, derived, self._delay)
 
     def _probe(self) -> Probe:
         """The ramp before the walk, or what it found before the run was stopped."""
@@ -170,15 +190,17 @@ class _Search:
         if path.exists():
             return Probe.from_dict(read_json(path))
         schedule = ramp_schedule(self._recipe, self._first_schedule)
+        scaled_by = self._first_schedule.stages[0].learning_rate / self._rule.learning_rates[0]
         trial = build_trial(
             self._recipe,
-            schedule,
+            schedule.scaled(scaled_by),  # for the delay, as every trial's
             seed=self._recipe.search.seeds[0],
             splits=self._splits,
             device=self._device,
         )
         steps = self._first_schedule.stages[0].steps
-        probe = run_ramp(schedule, lambda: trial.training.step().item(), steps)
+        with closing(trial.training):
+            probe = run_ramp(schedule, lambda: trial.training.step().item(), steps)
         write_json(path, asdict(probe))
         return probe
 
@@ -350,10 +372,11 @@ class _Search:
             role="final",
             reason=outcome.reason,
             curve=tuple((point.samples, self._metric.of(point)) for point in outcome.curve),
+            measured=outcome.measured,
         )
 
     def _schedule(self, rate: float) -> Schedule:
-        return derive_schedule(self._recipe.schedule, rate, self._training_samples)
+        return trial_schedule(self._recipe, rate, self._training_samples, self._delay)
 
 
 def _raise(key: int, error: Exception) -> None:

@@ -153,6 +153,8 @@ class SearchStudy:
             CURVE: list(zip(shares, curve, strict=True)),
             "state": state,
         }
+        if outcome.measured:
+            attributes["measured"] = outcome.measured
         return self._end(number, attributes, value)
 
     def cancel(self, number: int, *, updates: int, samples: int, seconds: float) -> TrialRecord:
@@ -189,6 +191,7 @@ class SearchStudy:
             role=attributes["role"],
             reason=attributes.get("reason", ""),
             curve=tuple((round(at * total), value) for at, value in attributes.get(CURVE, ())),
+            measured=attributes.get("measured", {}),
         )
 
     def _errors(self) -> "_StorageErrors":

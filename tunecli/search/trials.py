@@ -118,6 +118,7 @@ def run_trial(
             splits=splits,
             device=device,
             gives_up=_judge(task, splits),
+            log=task.folder / "workers.log",
         ),
         task.folder,
         interrupt=interrupt,
