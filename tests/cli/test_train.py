@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.cli.conftest import Run
@@ -8,9 +9,23 @@ from tunecli.data.load import load_splits
 from tunecli.models.build import build_model
 from tunecli.recipe import load_recipe
 
+ASYNCHRONOUS = "training.algorithm=asynchronous"
 
-def test_train_keeps_weights_that_give_the_reported_test_result(run: Run, quick: Path) -> None:
-    done = run("train", quick, "learning_rate=0.05", "--seed", 3, "--test", "--run", "r", "--json")
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        (ASYNCHRONOUS, "training.asynchronous={num_workers: 3}"),
+        (ASYNCHRONOUS, "training.asynchronous={engine: processes, num_workers: 2}"),
+    ],
+    ids=["centralized", "simulated", "processes"],
+)
+def test_train_keeps_weights_that_give_the_reported_test_result(
+    run: Run, quick: Path, overrides: tuple[str, ...]
+) -> None:
+    options = ("--seed", 3, "--test", "--run", "r", "--json")
+    done = run("train", quick, "learning_rate=0.05", *overrides, *options)
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
     recipe = load_recipe(quick)
@@ -20,7 +35,23 @@ def test_train_keeps_weights_that_give_the_reported_test_result(run: Run, quick:
     right = model(test["test"].inputs).argmax(dim=1) == test["test"].targets
     assert right.double().mean().item() == result["test"]["accuracy"]
     assert result["seed"] == 3
-    assert result["batch_sizes"] == [[s["batch_size"], s["steps"]] for s in result["schedule"]]
+    stages = [[stage["batch_size"], stage["steps"]] for stage in result["schedule"]]
+    if overrides and "processes" in overrides[-1]:  # the first of a stage may be of the one before
+        assert sum(count for _, count in result["batch_sizes"]) == sum(n for _, n in stages)
+    else:
+        assert result["batch_sizes"] == stages
+
+
+def test_asynchronous_training_says_what_it_measured(run: Run, quick: Path) -> None:
+    keys = ("learning_rate=0.05", ASYNCHRONOUS, "training.asynchronous={num_workers: 3}")
+    done = run("train", quick, *keys, "--run", "r", "--json")
+    result = json.loads(done.stdout)
+    facts = result["asynchronous"]
+    assert sum(facts["delays"].values()) == result["spent"]["updates"]
+    assert max(map(int, facts["delays"])) == 2
+    assert facts["learning_rate"] == result["schedule"][0]["learning_rate"] < 0.05
+    again = run("train", "--resume", "r")
+    assert "2 at most, measured over" in again.stdout
 
 
 def test_train_leaves_the_test_set_alone_unless_asked(run: Run, quick: Path) -> None:

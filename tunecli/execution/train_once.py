@@ -63,7 +63,7 @@ def train_once(
     schedule = trial_schedule(recipe, rate, samples, delay)
 
     def finish(trial: Trial) -> dict[str, Any]:
-        _save_weights(trial.training.state_dict()["model"], run.path / "model.pt")
+        _save_weights(trial.training.weights(), run.path / "model.pt")
         if not read_test or trial.diverged_because:
             return {"test": None}
         test = trial.training.evaluate(load_splits(recipe.data, ("test",))["test"])
@@ -114,9 +114,8 @@ def train_once(
 
 
 def _save_weights(weights: dict[str, Any], path: Path) -> None:
-    on_cpu = {name: tensor.cpu() for name, tensor in weights.items()}
     try:
-        write_aside(path, lambda file: torch.save(on_cpu, file))
+        write_aside(path, lambda file: torch.save(weights, file))
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         raise RunError(
             f"{path} cannot be written: {error}; free some space or mend the permissions, then go "

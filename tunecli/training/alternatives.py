@@ -15,7 +15,7 @@ from tunecli.models.build import build_model
 from tunecli.recipe import Recipe, derive_schedule
 from tunecli.schedule import Schedule
 from tunecli.training.batches import BatchStream
-from tunecli.training.evaluate import evaluate_model
+from tunecli.training.evaluate import evaluate_model, weights_of
 from tunecli.training.learning_rate import (
     Alternative,
     require_alternative,
@@ -138,6 +138,11 @@ class AlternativeTraining:
         """Mean cross-entropy and accuracy over `split`, in evaluation mode."""
         with self._weights_to_evaluate():
             return evaluate_model(self.model, split, self._device)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's `state_dict` as it is evaluated, copied to the CPU."""
+        with self._weights_to_evaluate():
+            return weights_of(self.model)
 
     def state_dict(self) -> dict[str, Any]:
         """Model, optimizer with its mode, position in the data, and random state.

@@ -10,7 +10,7 @@ from tunecli.data.load import Split
 from tunecli.optim import QHM
 from tunecli.schedule import Schedule
 from tunecli.training.batches import BatchSizes, BatchStream
-from tunecli.training.evaluate import evaluate_model
+from tunecli.training.evaluate import evaluate_model, weights_of
 from tunecli.training.protocol import Evaluation
 from tunecli.training.random_state import random_state, restore_random_state
 
@@ -98,6 +98,10 @@ class CentralizedTraining:
     def evaluate(self, split: Split) -> Evaluation:
         """Mean cross-entropy and accuracy over `split`, in evaluation mode."""
         return evaluate_model(self.model, split, self._device)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's `state_dict`, copied to the CPU."""
+        return weights_of(self.model)
 
     def state_dict(self) -> dict[str, Any]:
         """Model, optimizer, position in the data, record and random state."""

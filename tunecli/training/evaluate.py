@@ -1,7 +1,7 @@
 """A model on one split: the same for every training algorithm."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from tunecli.data.load import Split
@@ -30,3 +30,8 @@ def evaluate_model(model: nn.Module, split: Split, device: torch.device) -> Eval
         correct += (logits.argmax(dim=1) == targets).sum().cpu()
     model.train()
     return Evaluation(loss=loss.item() / len(split), accuracy=correct.item() / len(split))
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """A model's `state_dict`, each tensor copied to the CPU, in memory of its own."""
+    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}

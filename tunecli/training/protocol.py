@@ -86,6 +86,9 @@ class Training(Protocol):
     def evaluate(self, split: Split) -> Evaluation:
         """Evaluate the parameters as they are; trains nothing and draws no random number."""
 
+    def weights(self) -> dict[str, Tensor]:
+        """The model's `state_dict` as `evaluate` sees it, in memory of its own, on the CPU."""
+
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on exactly from here; tensors and plain values only."""
 

@@ -19,7 +19,7 @@ from tunecli.training.asynchronous.parameters import FlatParameters
 from tunecli.training.asynchronous.record import DelayRecord
 from tunecli.training.asynchronous.server import ParameterServer, RefusedGradientError
 from tunecli.training.batches import BatchSizes, BatchStream
-from tunecli.training.evaluate import evaluate_model
+from tunecli.training.evaluate import evaluate_model, weights_of
 from tunecli.training.protocol import Evaluation
 
 _UPDATES_BEFORE_VERDICT = 50  # per worker: then it is known whether there is any delay
@@ -154,9 +154,13 @@ class RemoteTraining:
 
     def evaluate(self, split: Split) -> Evaluation:
         """Mean cross-entropy and accuracy of the server's parameters, in evaluation mode."""
-        self._flat.values.copy_(self.server.values)
-        self._merge_buffers()
+        self._gather()
         return evaluate_model(self.model, split, self._device)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The server's parameters and the buffers as they are evaluated, copied to the CPU."""
+        self._gather()
+        return weights_of(self.model)
 
     def measurements(self) -> dict[str, Any]:
         """The delays of all updates, and what happened to the workers."""
@@ -195,6 +199,10 @@ class RemoteTraining:
         self.samples = state["samples"]
         self._seen = BatchSizes(state["seen"])
         self._passed_over = state["passed_over"]
+
+    def _gather(self) -> None:
+        self._flat.values.copy_(self.server.values)
+        self._merge_buffers()
 
     def close(self) -> None:
         """End the workers; another step would start them again."""

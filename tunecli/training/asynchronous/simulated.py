@@ -19,7 +19,7 @@ from tunecli.training.asynchronous.messages import Gradient
 from tunecli.training.asynchronous.parameters import FlatParameters
 from tunecli.training.asynchronous.server import ParameterServer, RefusedGradientError
 from tunecli.training.batches import BatchSizes, BatchStream
-from tunecli.training.evaluate import evaluate_model
+from tunecli.training.evaluate import evaluate_model, weights_of
 from tunecli.training.protocol import Evaluation
 from tunecli.training.random_state import random_state, restore_random_state
 
@@ -160,6 +160,10 @@ class SimulatedTraining:
     def evaluate(self, split: Split) -> Evaluation:
         """Mean cross-entropy and accuracy of the server's parameters, in evaluation mode."""
         return evaluate_model(self.model, split, self._device)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's `state_dict`, copied to the CPU."""
+        return weights_of(self.model)
 
     def measurements(self) -> dict[str, Any]:
         """Delays of the updates so far, updates per worker, refused gradients, batch norm.
