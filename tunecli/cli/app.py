@@ -11,6 +11,7 @@ from tunecli.cli.replay import replay
 from tunecli.cli.schedule import schedule
 from tunecli.cli.search import search
 from tunecli.cli.shared import version_option
+from tunecli.cli.stability import stability
 from tunecli.cli.train import train
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ def _root(version: version_option = False) -> None:
 app.command("search")(search)
 app.command("compare")(compare)
 app.command("schedule")(schedule)
+app.command("stability")(stability)
 app.command("train")(train)
 app.command("replay")(replay)
 app.command("recipes")(recipes)

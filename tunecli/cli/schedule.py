@@ -5,6 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunecli.cli.delays import (
+    AskedDelay,
+    ScalingRule,
+    asked_delay,
+    delay_histogram_option,
+    momentum_kind_option,
+)
 from tunecli.cli.shared import json_option, overrides_argument, translated
 from tunecli.errors import InvalidValueError, require
 from tunecli.schedule import (
@@ -18,6 +25,8 @@ from tunecli.schedule import (
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from tunecli.recipe import Recipe
 
 
 DEFAULTS = {"momentum": 0.9, "discount": 0.5, "stages": 3, "decay": 0.5}  # a recipe's, as well
@@ -64,6 +73,30 @@ def schedule(
     loss_gap: Annotated[
         float | None, typer.Option(help="R(θ₁) − R*, the loss at the start over the least one.")
     ] = None,
+    asynchronous: Annotated[
+        bool,
+        typer.Option(
+            "--asynchronous",
+            help="Scale the rates for gradients that are late, by --delay, --workers or "
+            "--delay-histogram. An asynchronous recipe implies it.",
+        ),
+    ] = False,
+    delay: Annotated[
+        int | None, typer.Option(help="τ: every gradient is this many updates late.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="N workers served in turn: a delay of N − 1.")
+    ] = None,
+    delay_histogram: delay_histogram_option = None,
+    momentum_kind: momentum_kind_option = None,
+    scaling: Annotated[
+        ScalingRule | None,
+        typer.Option(
+            help="The rule: exact, mean (stability of the mean), eq8 (π/(4(τ+½))), inverse (1/τ) "
+            "or inverse-plus-one (1/(τ+1)). [default: exact]",
+            show_choices=False,
+        ),
+    ] = None,
     output: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TABLE,
     as_json: json_option = False,
 ) -> None:
@@ -72,10 +105,25 @@ def schedule(
     Options override the recipe's numbers. The conditions of the QHM paper's Theorem 4 are
     checked: with the table on stdout, otherwise on stderr where one fails. They are advice; the
     exit code is 0 all the same.
+
+    With --asynchronous the schedule is the one without delay, and what is printed beside it is as
+    stable under the delay: `tunecli schedule … --asynchronous --workers 32`.
     """
     numbers: dict[str, Any] = dict(DEFAULTS)
+    section = None
     if recipe is not None:
-        numbers |= _from_recipe(recipe, overrides or [])
+        loaded = _load(recipe, overrides or [])
+        numbers |= _numbers_of(loaded)
+        section = loaded.training.asynchronous
+    asked = asked_delay(
+        asynchronous=asynchronous,
+        delay=delay,
+        workers=workers,
+        histogram=delay_histogram,
+        momentum_kind=momentum_kind,
+        rule=scaling,
+        section=section,
+    )
     given: dict[str, Any] = {
         "learning_rate": learning_rate,
         "momentum": momentum,
@@ -119,19 +167,28 @@ def schedule(
                     "three"
                 )
     derived = multistage_schedule(**numbers)
-    _show(
-        derived,
-        Format.JSON if as_json else output,
-        training_samples=numbers.get("training_samples"),
-        bound=bound,
-    )
+    if as_json:
+        output = Format.JSON
+    if asked is None:
+        _show(derived, output, training_samples=numbers.get("training_samples"), bound=bound)
+    elif any(value is not None for value in bound.values()):
+        raise InvalidValueError(
+            "--smoothness, --gradient-variance and --loss-gap belong to Theorem 4, which knows no "
+            "delay; leave them out, or leave the delay out"
+        )
+    else:
+        _show_scaled(derived, asked, output, training_samples=numbers.get("training_samples"))
 
 
-def _from_recipe(recipe: str, overrides: list[str]) -> dict[str, Any]:
-    from tunecli.data.load import training_samples
+def _load(recipe: str, overrides: list[str]) -> "Recipe":
     from tunecli.recipe import find_recipe, load_recipe
 
-    loaded = load_recipe(find_recipe(recipe), overrides)
+    return load_recipe(find_recipe(recipe), overrides)
+
+
+def _numbers_of(loaded: "Recipe") -> dict[str, Any]:
+    from tunecli.data.load import training_samples
+
     numbers: dict[str, Any] = loaded.schedule.model_dump(exclude_none=True)
     numbers["training_samples"] = training_samples(loaded.data)
     if loaded.learning_rate is not None:
@@ -164,10 +221,30 @@ def _show(
             parts.append(bound_line(*error_bound(derived, **known)))
         show(Group(*parts))
         return
+    _print_data(stages, stages, output)
+    for warning in unmet_conditions(derived, smoothness=smoothness):
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def _show_scaled(
+    stagewise: Schedule, asked: AskedDelay, output: Format, *, training_samples: int | None
+) -> None:
+    scaled = asked.scale(stagewise)
+    if output is Format.TABLE:
+        from tunecli.cli.shared import show
+        from tunecli.report.stability_schedule import scaled_view
+
+        show(scaled_view(asked.to_dict(stagewise, scaled), training_samples=training_samples))
+    else:
+        _print_data(asked.to_dict(stagewise, scaled), scaled.schedule.to_list(), output)
+
+
+def _print_data(result: Any, stages: list[dict[str, Any]], output: Format) -> None:
+    """A result as JSON, or the stages that it comes to as YAML or CSV."""
     if output is Format.JSON:
         import json
 
-        typer.echo(json.dumps(stages, indent=2))
+        typer.echo(json.dumps(result, indent=2))
     elif output is Format.YAML:
         import yaml
 
@@ -176,5 +253,3 @@ def _show(
         typer.echo(",".join(stages[0]))
         for stage in stages:
             typer.echo(",".join(str(value) for value in stage.values()))
-    for warning in unmet_conditions(derived, smoothness=smoothness):
-        typer.echo(f"warning: {warning}", err=True)

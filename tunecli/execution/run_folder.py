@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tunecli.errors import RunError
 from tunecli.execution.files import aside_of, read_json, write_json, write_text
 
-RunKind = Literal["search", "train", "compare"]
+RunKind = Literal["search", "train", "compare", "stability"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,102 @@
+"""A stability measurement as it runs."""
+
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+_USUAL_RUNS = 8  # trainings that it takes to close in on one rate; for the time left only
+
+
+class StabilityView:
+    """A progress bar in a terminal, a line per finished point elsewhere.
+
+    Args:
+        console: Where to.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._task: TaskID | None = None
+        self._done = 0
+        self._finished = 0
+        self._points = 0
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal or console.is_dumb_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def sharpness(self, products: int, value: float, residual: float) -> None:
+        """One more Hessian-vector product."""
+        if self._progress.disable:
+            return
+        if self._task is None:
+            self._task = self._progress.add_task("", total=None)
+        self._progress.update(
+            self._task, description=f"sharpness {value:.5g} ± {residual:.2g} ({products} products)"
+        )
+
+    def start(self, *, points: int, finished: int, work: int, done: int) -> None:
+        """The sharpness is known; `work` and `done` count updates of one training each."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._points, self._finished, self._done = points, finished, done
+        if finished:
+            self._print(f"resumed: {finished} of {points} points already finished")
+        self._task = self._progress.add_task("", total=work, completed=done)
+
+    def training(
+        self, *, delay: int, momentum: float, runs: int, rate: float, share: float, work: int
+    ) -> None:
+        """A training goes on: the `runs`+1st at this point, at `rate`, `share` of it done."""
+        assert self._task is not None
+        through = min((runs + share) / _USUAL_RUNS, 0.95)
+        self._progress.update(
+            self._task,
+            description=f"{self._finished}/{self._points} delay {delay}"
+            + (f" momentum {momentum:g}" if momentum else "")
+            + f" rate {rate:.4g}",
+            completed=self._done + through * work,
+        )
+
+    def point(self, point: dict[str, Any], *, work: int) -> None:
+        """A point is finished; `point` is its entry in result.json."""
+        assert self._task is not None
+        self._done += work
+        self._finished += 1
+        self._progress.update(self._task, completed=self._done)
+        momentum = f" momentum={point['momentum']:g}" if point["momentum"] else ""
+        self._print(
+            f"delay={point['delay']}{momentum} measured={point['measured']:.5g} "
+            f"predicted={point['predicted']:.5g} ratio={point['ratio']:.3f} "
+            f"finished={self._finished}/{self._points}"
+        )
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
