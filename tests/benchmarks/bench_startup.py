@@ -4,7 +4,7 @@
 
 Whole processes, wall clock, in turn with `python -c pass`. The goal is 150 ms for `--help` and for
 `schedule` with numbers; with a recipe, pydantic's import and model building come on top. (That
-torch, optuna and numpy stay unimported is a test, tests/cli/test_startup.py.)
+torch, optuna and numpy stay unimported is a test, tests/test_architecture.py.)
 """
 
 import argparse
@@ -13,13 +13,20 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 NUMBERS = ["schedule", "--learning-rate", "0.3", "--batch-size", "256", "--steps", "1000"]
+WORKERS = ["--asynchronous", "--workers", "32", "--json"]
+DELAYS = Path(__file__).with_name("delays.json")  # of four workers, one of them slow
+HISTOGRAM = ["--asynchronous", "--delay-histogram", str(DELAYS), "--json"]
 COMMANDS = {
     "python -c pass": ["-c", "pass"],
     "tunecli --help": ["-m", "tunecli", "--help"],
     "tunecli schedule … --format json": ["-m", "tunecli", *NUMBERS, "--format", "json"],
     "tunecli schedule … (table)": ["-m", "tunecli", *NUMBERS],
+    "tunecli schedule … --asynchronous": ["-m", "tunecli", *NUMBERS, *WORKERS],
+    "tunecli schedule … --delay-histogram": ["-m", "tunecli", *NUMBERS, *HISTOGRAM],
+    "tunecli stability --delay 16": ["-m", "tunecli", "stability", "--delay", "16", "--json"],
     "tunecli schedule RECIPE": ["-m", "tunecli", "schedule", "digits-cnn", "learning_rate=0.3"],
     "tunecli validate RECIPE": ["-m", "tunecli", "validate", "digits-cnn"],
 }

@@ -108,7 +108,7 @@ class RunFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise RunError(
-                    f"{self.path} is in use by another tunecli; wait for it, or give this search "
+                    f"{self.path} is in use by another tunecli; wait for it, or give this run "
                     "a folder of its own with --run"
                 ) from error
             except OSError as error:
