@@ -71,4 +71,5 @@ def test_page_of_an_asynchronous_search_shows_the_delays(search_result: dict[str
     assert "Late gradients" not in search_page(search_result)
     page = search_page({**search_result, "asynchronous": FACTS})
     assert "Late gradients" in page
+    assert "Under the delay of this training it is 0.0891" in page
     assert "delay 3: 80.0 % of the updates" in page
