@@ -66,6 +66,18 @@ def test_stability_table_has_the_inverse_the_factor_and_eq_8s_error(run: Run) ->
     ]
 
 
+def test_stability_holds_eq_8_against_no_momentum_only(run: Run) -> None:
+    options = ["--momentum-kind", "shifted", "--momentum", "0.9", "--delay", "4"]
+    (row,) = json.loads(run("stability", *options, "--json").stdout)
+    assert row["eq8_error"] is None
+    assert "Eq. 8" not in run("stability", *options).stdout
+    lines = run("stability", *options, "--momentum", "0").stdout.splitlines()
+    assert "Eq. 8's error" in "".join(lines)
+    plain, heavy = (line.split() for line in lines if line.strip()[:1] == "0")
+    assert plain[-2:] == ["+0.51", "%"]
+    assert heavy[-1] == "–"
+
+
 def test_stability_of_several_momenta_has_a_row_for_each(run: Run) -> None:
     options = ["--momentum", "0.5", "--momentum", "0", "--momentum-kind", "standard"]
     rows = json.loads(run("stability", *options, "--delay", "1-2", "--json").stdout)
@@ -184,6 +196,31 @@ def test_stability_warns_where_there_is_no_minimum_yet(run: Run) -> None:
         assert any(words in warning for warning in result["warnings"])
 
 
+@pytest.mark.parametrize(
+    "section",
+    [
+        "num_workers: 5",
+        "num_workers: 5, momentum_kind: shifted",
+        "num_workers: 2, engine: processes",
+    ],
+)
+def test_stability_loads_the_weights_of_an_asynchronous_training(run: Run, section: str) -> None:
+    trained = train(
+        run,
+        "schedule.steps=60",
+        "schedule.batch_size=32",
+        "training.algorithm=asynchronous",
+        "training.asynchronous={" + section + "}",
+    )
+    options = ["--delay", "4", "--device", "cpu", "--json"]
+    done = run("stability", "--checkpoint", trained, *options)
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert 0 < result["minimum"]["loss"] < math.log(10)  # trained, not as it was initialized
+    others = [each for each in result["warnings"] if "the recipe trains with" in each]
+    assert len(others) == (section != "num_workers: 5")
+
+
 def test_stability_refuses_weights_of_another_model(run: Run, trained: Path) -> None:
     recipe = trained / "recipe.yaml"
     recipe.write_text(
@@ -194,6 +231,18 @@ def test_stability_refuses_weights_of_another_model(run: Run, trained: Path) -> 
     assert "does not hold the weights of the model in" in done.stderr
     (trained / "model.pt").write_bytes(b"no weights")
     assert run("stability", "--checkpoint", trained, "--device", "cpu").exit_code == 1
+
+
+def test_stability_refuses_a_delay_beyond_the_memory_and_leaves_no_folder(
+    run: Run, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunecli.execution.stability_plan.free_memory", lambda device: 1 << 20)
+    question = ["--checkpoint", trained, "--empirical", "--delay", "0,1000000", "--device", "cpu"]
+    done = run("stability", *question)
+    assert done.exit_code == 2
+    assert "delay must be at most " in done.stderr
+    assert "but got 1,000,000; its 1,000,001 gradients on their way need " in done.stderr
+    assert not Path("runs").exists()
 
 
 def test_stability_measured_is_a_run_that_can_be_shown_again(run: Run, trained: Path) -> None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 
 from tests.execution.test_stability_run import RECIPE, write_weights
 from tunecli.errors import RunError
-from tunecli.execution.minimum import Minimum, measure_minimum
+from tunecli.execution.minimum import Minimum, measure_minimum, not_asked
 from tunecli.recipe import Recipe
 
 
@@ -51,3 +52,37 @@ def test_weights_that_are_not_the_recipes_are_refused(tmp_path: Path, weights: P
     weights.write_bytes(b"no weights")
     with pytest.raises(RunError, match="does not hold the weights of the model"):
         measured(RECIPE, weights)
+
+
+def asynchronous(**section: object) -> Recipe:
+    training = {"algorithm": "asynchronous", "asynchronous": section}
+    return Recipe.model_validate({**RECIPE.model_dump(exclude={"training"}), "training": training})
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"num_workers": 5}, "a delay of 4 and momentum kind none"),
+        (
+            {"num_workers": 3, "engine": "processes", "momentum_kind": "shifted"},
+            r"delays that vary \(measured\) and momentum kind shifted",
+        ),
+        (
+            {"delay": {"name": "geometric", "mean": 7}},
+            r"delays that vary \(geometric, of mean 7\)",
+        ),
+    ],
+)
+def test_rates_of_another_delay_than_the_recipes_are_said_to_be_that(
+    section: dict[str, object], words: str
+) -> None:
+    (warning,) = not_asked(asynchronous(**section), (0, 1, 2), "standard")
+    assert re.search(words, warning)
+
+
+def test_rates_of_the_recipes_own_delay_need_no_warning() -> None:
+    assert not_asked(RECIPE, (0,), "shifted") == []
+    assert not_asked(asynchronous(num_workers=5), (0, 4), "none") == []
+    assert not_asked(asynchronous(num_workers=5), (0, 4), "shifted") != []
+    drawn = asynchronous(delay={"name": "geometric", "mean": 7})
+    assert not_asked(drawn, [{"kind": "histogram", "mean": 7.1}], "none") == []

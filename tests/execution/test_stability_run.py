@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 import torch
 
-from tunecli.errors import InterruptedRunError, RunError
+from tunecli.errors import InterruptedRunError, InvalidValueError, RunError
 from tunecli.execution.run_folder import RunFolder, create_run
-from tunecli.execution.stability_run import StabilityPlan, hash_of, run_stability
+from tunecli.execution.stability_plan import StabilityPlan, hash_of
+from tunecli.execution.stability_run import run_stability
 from tunecli.models.build import build_model
 from tunecli.recipe import Recipe
 
@@ -45,7 +46,7 @@ class Watcher:
         self.told.append(f"start {finished}/{points} work {done}/{work}")
 
     def training(self, **how_far: Any) -> None:
-        assert 0 <= how_far["share"] <= 1
+        assert how_far["updates"] >= 0
 
     def point(self, point: dict[str, Any], *, work: int) -> None:
         self.points += 1
@@ -104,8 +105,8 @@ def test_stability_run_goes_on_where_it_was_stopped(tmp_path: Path, weights: Pat
     resumed = Watcher()
     result = measure(parts, plan(weights), resumed)
     assert resumed.points == 1
-    assert "start 2/3 work 3/7" in resumed.told
-    assert resumed.work == 4
+    assert "start 2/3 work 30/70" in resumed.told
+    assert resumed.work == 40
     assert timeless(result) == timeless(whole)
     assert result["fits"] == whole["fits"]
 
@@ -132,3 +133,33 @@ def test_stability_run_refuses_weights_that_have_changed(tmp_path: Path, weights
     weights.write_bytes(weights.read_bytes() + b"\0")
     with pytest.raises(RunError, match="was changed since the run began"):
         measure(folder(tmp_path / "run"), asked, Watcher())
+
+
+def test_delays_that_do_not_fit_in_memory_are_refused(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradient = 4 * (64 * 4 + 4 + 4 * 10 + 10)  # bytes: 64 inputs, 4 hidden units, 10 classes
+    monkeypatch.setattr(
+        "tunecli.execution.stability_plan.free_memory", lambda device: 2 * 101 * gradient
+    )
+    plan(weights, delays=(0, 100)).require_memory(RECIPE, CPU)
+    with pytest.raises(InvalidValueError) as refused:
+        plan(weights, delays=(0, 101)).require_memory(RECIPE, CPU)
+    assert str(refused.value) == (
+        "delay must be at most 100 for this model on cpu but got 101; its 102 gradients on their "
+        "way need 0.121 MiB, more than half of the 0.239 MiB that are free: measure smaller "
+        "delays, on which 1/η is a straight line anyway"
+    )
+    shifted = plan(weights, delays=(50,), momenta=(0.9,), momentum_kind="shifted")
+    with pytest.raises(InvalidValueError, match="at most 49 for"):
+        shifted.require_memory(RECIPE, CPU)
+
+
+def test_stability_run_checks_the_memory_again_when_it_goes_on(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunecli.execution.stability_plan.free_memory", lambda device: 0)
+    watcher = Watcher()
+    with pytest.raises(InvalidValueError, match="delay must be at most 0"):
+        measure(folder(tmp_path / "run"), plan(weights), watcher)
+    assert watcher.told == []

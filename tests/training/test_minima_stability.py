@@ -1,3 +1,4 @@
+import itertools
 import math
 from functools import cache
 
@@ -12,10 +13,10 @@ from tunecli.models.build import build_model
 from tunecli.recipe import DigitsData, MlpModel
 from tunecli.theory.delay import ConstantDelay
 from tunecli.theory.stability import MomentumKind, stability_threshold
+from tunecli.training.full_batch import FullBatchLoss
 from tunecli.training.minima_stability import (
     StableRate,
     _DelayedDescent,
-    _FullBatchLoss,
     largest_stable_rate,
 )
 from tunecli.training.sharpness import Sharpness, sharpness
@@ -114,7 +115,7 @@ def test_updates_are_those_that_the_paper_writes(kind: str, buffers: int) -> Non
     start = torch.tensor([0.3, -0.2, 0.5], dtype=torch.float64)
     if kind == "none":
         momentum = discount = 0.0
-    loss = _FullBatchLoss(Logit(start.clone()), split, CPU, batch_size=7)
+    loss = FullBatchLoss(Logit(start.clone()), split, device=CPU, batch_size=7)
     descent = _DelayedDescent(
         loss,
         loss.flat.values.clone(),
@@ -227,6 +228,25 @@ def test_progress_is_told_and_may_stop_it(monkeypatch: pytest.MonkeyPatch) -> No
     assert len({rate for _, rate, _, _ in told}) == 2
     assert [done for runs, _, done, _ in told if runs == 0] == list(range(len(told) - 1))
     assert {of for _, _, _, of in told} == {1000}
+
+
+def test_a_stop_is_asked_for_across_runs_that_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at the clock takes 0.05 s, so that a run of three updates ends before 0.2 s."""
+    clock = itertools.count()
+    monkeypatch.setattr(
+        "tunecli.training.minima_stability.time.monotonic", lambda: 0.05 * next(clock)
+    )
+    told: list[tuple[int, int]] = []
+    found = measured(
+        2,
+        updates_per_delay=1,
+        nudge=9e-5,
+        on_progress=lambda runs, rate, updates, of: told.append((updates, of)),
+    )
+    assert all(run.updates <= 3 for run in found.runs)
+    assert len(told) >= found.updates // 6
+    assert [updates for updates, _ in told] == sorted({updates for updates, _ in told})
+    assert {of for _, of in told} == {3}
 
 
 @pytest.mark.parametrize(

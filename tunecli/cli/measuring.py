@@ -14,8 +14,9 @@ from tunecli.cli import running
 from tunecli.cli.shared import messages, show
 from tunecli.errors import InterruptedRunError, InvalidValueError
 from tunecli.execution import Interrupt, RunFolder, cpu_threads, create_run, resolve_device
-from tunecli.execution.minimum import measure_minimum
-from tunecli.execution.stability_run import StabilityPlan, hash_of, run_stability
+from tunecli.execution.minimum import measure_minimum, not_asked
+from tunecli.execution.stability_plan import StabilityPlan, hash_of
+from tunecli.execution.stability_run import run_stability
 from tunecli.recipe import dump_recipe, load_recipe
 from tunecli.report.stability_save import save_stability
 from tunecli.report.stability_table import checkpoint_summary, measured_summary
@@ -74,10 +75,11 @@ def show_rates(
         }
         for row in rows
     ]
+    asked = [row["delay"] for row in rows]
     result = {
         "minimum": minimum.to_dict(str(weights)),
         "rates": rates,
-        "warnings": minimum.warnings(recipe),
+        "warnings": minimum.warnings(recipe) + not_asked(recipe, asked, rows[0]["momentum_kind"]),
     }
     if as_json:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
@@ -98,6 +100,7 @@ def start(
     """
     recipe, found = load_recipe(_recipe_of(weights)), resolve_device(device or "auto")
     plan = StabilityPlan(checkpoint=str(weights), weights_sha256=hash_of(weights), **question)
+    plan.require_memory(recipe, found)  # a delay that is refused leaves no folder behind
     options = {"device": str(found), "asked_device": device, "plan": asdict(plan)}
     name = f"stability-{recipe.name}"
     return create_run("stability", name, dump_recipe(recipe), path, options), found

@@ -68,7 +68,8 @@ def _row(
         "threshold": mean_square_threshold(delay, **how),
         **how,
         "factor": rules["exact"].factor,
-        "eq8_error": rules["eq8"].error,
+        # Eq. 8 knows no momentum: against the factor at the same one it would err by any amount
+        "eq8_error": rules["eq8"].error if momentum == 0 else None,
     }
     if not constant:
         row["mean_threshold"] = stability_threshold(delay, **how)

@@ -1,19 +1,20 @@
 """A trained model as a minimum: its weights, its sharpness, and whether it is one at all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from tunecli.data.load import Split, load_splits
 from tunecli.errors import RunError, require
 from tunecli.models.build import build_model
-from tunecli.recipe import Recipe
-from tunecli.training.sharpness import Sharpness, evaluation_mode, sharpness
+from tunecli.recipe import Recipe, declared_delay
+from tunecli.theory.delay import ConstantDelay
+from tunecli.training.full_batch import FullBatchLoss
+from tunecli.training.sharpness import Sharpness, sharpness
 
 # What counts as near a minimum. A network that is right with 90 % confidence has a loss of 0.1;
 # the experiment's nudge adds 1 % of the loss, so one step downhill must not be worth more.
@@ -79,6 +80,35 @@ class Minimum:
         return found
 
 
+def not_asked(recipe: Recipe, delays: Collection[object], momentum_kind: str) -> list[str]:
+    """A warning where the rates are not those of the asynchronous training that a recipe states.
+
+    Args:
+        recipe: Of the model.
+        delays: What was asked for: whole delays, or the description of a distribution, which is
+            taken to be the recipe's.
+        momentum_kind: What was asked for.
+    """
+    section = recipe.training.asynchronous
+    if section is None:
+        return []
+    delay = declared_delay(section)
+    if isinstance(delay, ConstantDelay):
+        trained, asked = f"a delay of {delay.delay}", delay.delay in delays
+    else:
+        drawn = "measured" if delay is None else f"{delay.kind}, of mean {delay.mean:g}"
+        trained = f"delays that vary ({drawn})"
+        asked = any(not isinstance(each, int) for each in delays)
+    if asked and momentum_kind == section.momentum_kind:
+        return []
+    warning = (
+        f"the recipe trains with {trained} and momentum kind {section.momentum_kind}: the rates "
+        "here are for other delays or another momentum; see --delay, --delay-histogram and "
+        "--momentum-kind"
+    )
+    return [warning]
+
+
 def measure_minimum(
     recipe: Recipe,
     weights: Path,
@@ -116,7 +146,9 @@ def measure_minimum(
         max_iterations=max_iterations,
         on_progress=on_progress,
     )
-    loss, norm = _loss_and_gradient_norm(model, split)
+    training_loss = FullBatchLoss(model, split, device=device, batch_size=_BATCH)
+    loss = training_loss.evaluate()
+    norm = torch.linalg.vector_norm(training_loss.flat.gradient).item()
     require(
         found.value > 0,
         "the sharpness",
@@ -138,20 +170,3 @@ def _load_weights(model: nn.Module, path: Path) -> None:
             f"{path} does not hold the weights of the model in {path.with_name('recipe.yaml')}; "
             "name a folder that `tunecli train` has left as it was"
         ) from error
-
-
-def _loss_and_gradient_norm(model: nn.Module, split: Split) -> tuple[float, float]:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    total = 0.0
-    gradient = [torch.zeros_like(parameter) for parameter in parameters]
-    with evaluation_mode(model):
-        for start in range(0, len(split), _BATCH):
-            part = slice(start, start + _BATCH)
-            logits = model(split.inputs[part])
-            loss = functional.cross_entropy(logits, split.targets[part], reduction="sum")
-            loss = loss / len(split)
-            total += loss.item()
-            parts = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-            torch._foreach_add_(gradient, parts)
-    flat = torch.cat([each.flatten() for each in gradient])
-    return total, torch.linalg.vector_norm(flat).item()

@@ -4,11 +4,10 @@ The run's folder has the recipe of the model, a line in `measured.jsonl` for eve
 (delay, momentum), and at the end `result.json`.
 """
 
-import hashlib
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,53 +18,18 @@ from tunecli.execution.device import cpu_threads
 from tunecli.execution.environment import environment
 from tunecli.execution.files import RESULT_FORMAT
 from tunecli.execution.interrupt import StopRequest
-from tunecli.execution.minimum import Minimum, measure_minimum
+from tunecli.execution.minimum import Minimum, measure_minimum, not_asked
 from tunecli.execution.point_log import PointLog
 from tunecli.execution.run_folder import RunFolder
+from tunecli.execution.stability_plan import StabilityPlan, hash_of
 from tunecli.recipe import Recipe
 from tunecli.theory.delay import ConstantDelay
-from tunecli.theory.stability import MomentumKind, stability_threshold
+from tunecli.theory.stability import stability_threshold
 from tunecli.training.minima_stability import largest_stable_rate
 
 
-@dataclass(frozen=True, slots=True)
-class StabilityPlan:
-    """What is measured; kept in the run folder, so that a resumed run is the same one.
-
-    Args:
-        checkpoint: The trained weights.
-        weights_sha256: Of that file, which must not change meanwhile.
-        delays: The delays τ, ascending.
-        momenta: Momenta m in [0, 1); 0 alone with momentum kind `none`.
-        momentum_kind: Where the momentum buffer is.
-        discount: QHM's ν.
-        tolerance: Of the sharpness, relative.
-        max_iterations: Most Hessian-vector products for it.
-        updates_per_delay: Updates of one training, divided by τ+1.
-        nudge: Loss that the nudge off the minimum adds, as a share of the minimum's.
-        hold: Whether θ*'s own gradient is subtracted, so that nothing flattens on the way.
-    """
-
-    checkpoint: str
-    weights_sha256: str
-    delays: tuple[int, ...]
-    momenta: tuple[float, ...]
-    momentum_kind: MomentumKind
-    discount: float
-    tolerance: float
-    max_iterations: int
-    updates_per_delay: int
-    nudge: float
-    hold: bool
-
-    @property
-    def points(self) -> list[tuple[int, float]]:
-        """Every (delay, momentum), the quick ones first."""
-        return [(delay, momentum) for delay in self.delays for momentum in self.momenta]
-
-
 class Watcher(Protocol):
-    """Who is told how far a measurement has come; `work` is in updates of one training."""
+    """Who is told how far a measurement has come; `work` counts updates, one training a point."""
 
     def sharpness(self, products: int, value: float, residual: float) -> None:
         """One more Hessian-vector product."""
@@ -74,25 +38,12 @@ class Watcher(Protocol):
         """The trainings begin."""
 
     def training(
-        self, *, delay: int, momentum: float, runs: int, rate: float, share: float, work: int
+        self, *, delay: int, momentum: float, rate: float, updates: int, work: int
     ) -> None:
-        """A training goes on."""
+        """A training goes on; `updates` counts those of all trainings at this point."""
 
     def point(self, point: dict[str, Any], *, work: int) -> None:
         """A point is finished."""
-
-
-def hash_of(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        RunError: It cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}; check the path") from error
 
 
 def run_stability(
@@ -113,7 +64,7 @@ def run_stability(
         plan: What to measure.
         device: Where to train.
         command: What to type to get the same again, for the record.
-        interrupt: Asked several times a second.
+        interrupt: Asked several times a second, or between any two updates if they take longer.
         watcher: Told how far it has come.
 
     Returns:
@@ -121,7 +72,7 @@ def run_stability(
 
     Raises:
         InterruptedRunError: A stop was requested; the folder can be resumed.
-        InvalidValueError: The checkpoint is no minimum.
+        InvalidValueError: The checkpoint is no minimum, or a delay needs too much memory.
         RunError: A file cannot be read or written, or the weights have changed.
     """
     weights = Path(plan.checkpoint)
@@ -130,6 +81,7 @@ def run_stability(
             f"{weights} was changed since the run began, so new points would not be comparable; "
             "put it back, or start a new run with it"
         )
+    plan.require_memory(recipe, device)
 
     def stop_if_asked() -> None:
         if interrupt.requested:
@@ -151,14 +103,14 @@ def run_stability(
             on_progress=on_product,
         )
         left = [point for point in plan.points if point not in log.points]
-        work = sum(delay + 1 for delay, _ in plan.points)
-        done = work - sum(delay + 1 for delay, _ in left)
+        work = sum(plan.updates(delay) for delay, _ in plan.points)
+        done = work - sum(plan.updates(delay) for delay, _ in left)
         watcher.start(points=len(plan.points), finished=len(log.points), work=work, done=done)
         for delay, momentum in left:
             stop_if_asked()
             point = _measure(minimum, plan, delay, momentum, device, stop_if_asked, watcher)
             log.append(point)
-            watcher.point(point, work=delay + 1)
+            watcher.point(point, work=plan.updates(delay))
     points = [log.points[key] for key in sorted(plan.points, key=lambda each: each[::-1])]
     return {
         "format": RESULT_FORMAT,
@@ -184,7 +136,7 @@ def run_stability(
             "runs": sum(len(point["runs"]) for point in points),
             "seconds": sum(point["seconds"] for point in points),
         },
-        "warnings": minimum.warnings(recipe),
+        "warnings": minimum.warnings(recipe) + not_asked(recipe, plan.delays, plan.momentum_kind),
         "environment": environment(device, recipe.training.cpu_threads),
     }
 
@@ -207,11 +159,9 @@ def _measure(
     )
     predicted = threshold / minimum.sharpest.value
 
-    def on_progress(runs: int, rate: float, updates: int, of: int) -> None:
+    def on_progress(runs: int, rate: float, updates: int, work: int) -> None:
         stop_if_asked()
-        watcher.training(
-            delay=delay, momentum=momentum, runs=runs, rate=rate, share=updates / of, work=delay + 1
-        )
+        watcher.training(delay=delay, momentum=momentum, rate=rate, updates=updates, work=work)
 
     started = time.monotonic()
     found = largest_stable_rate(

@@ -70,7 +70,7 @@ def measured_plot(result: dict[str, Any], picture: PictureFormat = "png") -> byt
         fit = fits.get(momentum)
         if fit is not None:
             line = [fit["slope"] * delay + fit["intercept"] for delay in delays]
-            axes.plot(delays, line, ":", color=color, linewidth=1)
+            axes.plot(delays, line, ":", color=color, linewidth=1, label=f"line through it{name}")
         reach = [(point["left_at"] - point["measured"]) / point["predicted"] for point in own]
         ratios.errorbar(
             delays,

@@ -42,7 +42,9 @@ def threshold_table(rows: Sequence[dict[str, Any]]) -> Group:
     names = ["momentum"] if several else []
     names += ["delay", "threshold aη"]
     names += ["of the mean (Eq. 19)"] if drawn else []
-    names += ["largest rate", "±"] if measured else ["1/(aη)", "of delay 0", "Eq. 8's error"]
+    compared = not measured and any(row["eq8_error"] is not None for row in rows)
+    names += ["largest rate", "±"] if measured else ["1/(aη)", "of delay 0"]
+    names += ["Eq. 8's error"] if compared else []
     table = _table()
     for name in names:
         table.add_column(name, justify="right", style="bold" if name == "largest rate" else "")
@@ -54,7 +56,8 @@ def threshold_table(rows: Sequence[dict[str, Any]]) -> Group:
             cells += [f"{row['learning_rate']:.5g}", f"{row['error']:.2g}"]
         else:
             cells += [f"{1 / row['threshold']:.6g}", f"{row['factor']:.6g}"]
-            cells += [percent(row["eq8_error"])]
+        if compared:
+            cells += ["–" if row["eq8_error"] is None else percent(row["eq8_error"])]
         table.add_row(*cells)
     lines: list[RenderableType] = [Text(_heading(first, several=several)), table]
     if drawn:

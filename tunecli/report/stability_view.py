@@ -13,7 +13,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-_USUAL_RUNS = 8  # trainings that it takes to close in on one rate; for the time left only
+# How many trainings to the end one rate takes, which those that leave early add little to. It is a
+# guess at the first point; at the others as many as at the one before.
+_USUAL_TRAININGS = 2.5
+_MANY_UPDATES = 1_000_000
 
 
 class StabilityView:
@@ -29,12 +32,13 @@ class StabilityView:
         self._done = 0
         self._finished = 0
         self._points = 0
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+        self._trainings = _USUAL_TRAININGS
+        self._progress = Progress(  # what changes its length comes last, so that nothing jumps
+            BarColumn(bar_width=12),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("{task.description}"),
             console=console,
             transient=True,
             disable=not console.is_terminal or console.is_dumb_terminal,
@@ -59,24 +63,30 @@ class StabilityView:
         if self._task is None:
             self._task = self._progress.add_task("", total=None)
         self._progress.update(
-            self._task, description=f"sharpness {value:.5g} ± {residual:.2g} ({products} products)"
+            self._task, description=f"sharpness {value:.5g} ± {residual:.2g}, product {products}"
         )
 
     def start(self, *, points: int, finished: int, work: int, done: int) -> None:
-        """The sharpness is known; `work` and `done` count updates of one training each."""
+        """The sharpness is known; `work` and `done` count updates, one training a point."""
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._points, self._finished, self._done = points, finished, done
         if finished:
             self._print(f"resumed: {finished} of {points} points already finished")
+        expected = _USUAL_TRAININGS * (work - done)
+        if expected >= _MANY_UPDATES:
+            self._print(
+                f"about {expected / 1e6:,.1f} million full-batch updates to come; Ctrl-C keeps "
+                "what is finished"
+            )
         self._task = self._progress.add_task("", total=work, completed=done)
 
     def training(
-        self, *, delay: int, momentum: float, runs: int, rate: float, share: float, work: int
+        self, *, delay: int, momentum: float, rate: float, updates: int, work: int
     ) -> None:
-        """A training goes on: the `runs`+1st at this point, at `rate`, `share` of it done."""
+        """A training goes on at `rate`; `updates` counts those of all trainings at this point."""
         assert self._task is not None
-        through = min((runs + share) / _USUAL_RUNS, 0.95)
+        through = min(updates / (self._trainings * work), 0.95)
         self._progress.update(
             self._task,
             description=f"{self._finished}/{self._points} delay {delay}"
@@ -90,6 +100,7 @@ class StabilityView:
         assert self._task is not None
         self._done += work
         self._finished += 1
+        self._trainings = max(point["updates"] / work, 1)
         self._progress.update(self._task, completed=self._done)
         momentum = f" momentum={point['momentum']:g}" if point["momentum"] else ""
         self._print(

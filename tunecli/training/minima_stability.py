@@ -1,6 +1,5 @@
 """Which learning rate makes training leave a minimum under delay: STAB's minima stability."""
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -9,12 +8,11 @@ from typing import get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tunecli.data.load import Split
 from tunecli.errors import require
 from tunecli.theory.stability import MomentumKind
-from tunecli.training.asynchronous.parameters import FlatParameters
+from tunecli.training.full_batch import FullBatchLoss
 from tunecli.training.sharpness import Sharpness
 
 # The first step of the search for a bracket; each further one is the square of the one before.
@@ -126,8 +124,9 @@ def largest_stable_rate(
             thousands of updates it leaves by negative curvature, if θ* has any, at every rate.
         batch_size: Samples at a time; it bounds the memory only.
         device: Where to train.
-        on_progress: Called several times a second at most with (runs done, rate of this run,
-            updates done in it, its updates); may raise to stop.
+        on_progress: Called several times a second, or between any two updates if they take
+            longer, with (runs done, rate of this run, updates of all runs so far, updates of a run
+            that stays); may raise to stop.
 
     Raises:
         InvalidValueError: An argument is outside its range, the model's loss is not finite and
@@ -149,7 +148,7 @@ def largest_stable_rate(
     require(sharpest.value > 0, "the sharpness", "> 0", sharpest.value, "train to a minimum first")
     if momentum_kind == "none":
         momentum, discount = 0.0, 0.0
-    loss = _FullBatchLoss(model, split, device, batch_size)
+    loss = FullBatchLoss(model, split, device=device, batch_size=batch_size)
     lowest = loss.evaluate()
     require(0 < lowest < math.inf, "the training loss", "finite and > 0", lowest)
     if hold:
@@ -158,8 +157,10 @@ def largest_stable_rate(
     start = loss.flat.values.clone()
     updates = updates_per_delay * (delay + 1)
     runs: list[StabilityRun] = []
+    told = time.monotonic()  # of all runs: a short one may end before its time to tell has come
 
     def leaves(rate: float) -> bool:
+        nonlocal told
         descent = _DelayedDescent(
             loss,
             start,
@@ -169,14 +170,14 @@ def largest_stable_rate(
             discount=discount,
             buffers=delay + 1 if momentum_kind == "shifted" else 1,
         )
-        told = time.monotonic()
+        before = sum(run.updates for run in runs)
         for made in range(updates):
+            if on_progress is not None and time.monotonic() - told > _TELL_EVERY_S:
+                told = time.monotonic()
+                on_progress(len(runs), rate, before + made, updates)
             if not descent.step() <= rise * lowest:  # nan as well
                 runs.append(StabilityRun(rate, left=True, updates=made))
                 return True
-            if on_progress is not None and time.monotonic() - told > _TELL_EVERY_S:
-                told = time.monotonic()
-                on_progress(len(runs), rate, made, updates)
         runs.append(StabilityRun(rate, left=False, updates=updates))
         return False
 
@@ -220,7 +221,7 @@ class _DelayedDescent:
 
     def __init__(
         self,
-        loss: "_FullBatchLoss",
+        loss: FullBatchLoss,
         start: Tensor,
         learning_rate: float,
         *,
@@ -253,43 +254,3 @@ class _DelayedDescent:
         self._loss.flat.values.sub_(delayed, alpha=self._learning_rate)
         self._updates += 1
         return now
-
-
-class _FullBatchLoss:
-    """The mean cross-entropy over a split, as a function of a copied model's flat parameters."""
-
-    def __init__(
-        self, model: nn.Module, split: Split, device: torch.device, batch_size: int
-    ) -> None:
-        self.model = copy.deepcopy(model).to(device).eval()
-        self.flat = FlatParameters(self.model)
-        self.at_rest: Tensor | None = None  # the gradient that counts as none
-        self._samples = len(split)
-        self._batches = [
-            (inputs.to(self.flat.values), targets.to(device))
-            for inputs, targets in zip(
-                torch.split(split.inputs, batch_size),
-                torch.split(split.targets, batch_size),
-                strict=True,
-            )
-        ]
-
-    def evaluate(self) -> float:
-        """The loss at `flat.values`; its gradient is left in `flat.gradient`."""
-        self.flat.zero_gradient()
-        total = 0.0
-        for inputs, targets in self._batches:
-            loss = functional.cross_entropy(self.model(inputs), targets, reduction="sum")
-            loss = loss / self._samples
-            loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature is untyped
-            total += loss.item()
-        if self.at_rest is not None:
-            self.flat.gradient.sub_(self.at_rest)
-        return total
-
-    def move(self, direction: Tensor, length: float) -> None:
-        """Go `length` along a direction that lists the trainable parameters one after another."""
-        parameters = [p.data for p in self.model.parameters() if p.requires_grad]
-        parts = torch.split(direction.to(self.flat.values), [p.numel() for p in parameters])
-        for p, part in zip(parameters, parts, strict=True):
-            p.add_(part.view_as(p), alpha=length)

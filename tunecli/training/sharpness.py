@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tunecli.data.load import Split
 from tunecli.errors import require
+from tunecli.training.full_batch import batch_losses
 
 # Basis vectors held at once, and how many of the best Ritz vectors a restart keeps: memory stays
 # at 32 times the parameters however many products it takes.
@@ -87,7 +87,7 @@ def sharpness(
     first = parameters[0]
     start = torch.randn(sum(p.numel() for p in parameters), generator=generator)
     start = start.to(device, first.dtype)
-    with evaluation_mode(model):
+    with _evaluation_mode(model):
         vector, iterations = _lanczos(
             times_hessian, start, tolerance, max_iterations - 1, on_progress
         )
@@ -159,10 +159,7 @@ def _hessian_vector_product(
     parts = torch.split(vector, [p.numel() for p in parameters])
     shaped = [part.view_as(p) for part, p in zip(parts, parameters, strict=True)]
     total = torch.zeros_like(vector)
-    for start in range(0, len(split), batch_size):
-        inputs = split.inputs[start : start + batch_size].to(vector)
-        targets = split.targets[start : start + batch_size].to(vector.device)
-        loss = functional.cross_entropy(model(inputs), targets, reduction="sum") / len(split)
+    for loss in batch_losses(model, split, batch_size=batch_size, like=vector):
         # allow_unused: a parameter that the loss, or its slope, does not depend on has derivative 0
         gradients = torch.autograd.grad(
             loss, parameters, create_graph=True, allow_unused=True, materialize_grads=True
@@ -174,7 +171,7 @@ def _hessian_vector_product(
 
 
 @contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Every module in evaluation mode, and afterwards each back in the mode it was in."""
     training = [module for module in model.modules() if module.training]
     model.eval()
