@@ -34,6 +34,7 @@ from tunecli.schedule import Schedule, Stage
 from tunecli.training import CentralizedTraining
 from tunecli.training.asynchronous.processes import ProcessWorkers
 from tunecli.training.asynchronous.remote import RemoteTraining
+from tunecli.training.protocol import wait_for_step
 
 BATCH, RATE = 64, 0.02
 CPU = torch.device("cpu")
@@ -69,15 +70,19 @@ def ours(recipe: Recipe, train: Split, updates: int, workers: int) -> tuple[floa
         device=CPU,
     )
     try:
-        training.step()  # returns when all processes are there
+        wait_for_step(training, _go_on)  # returns when all processes are there
         started, used = time.perf_counter(), time.process_time()
         for _ in range(updates):
-            training.step()
+            wait_for_step(training, _go_on)
         seconds = time.perf_counter() - started
         used = time.process_time() - used
     finally:
         training.close()
     return updates / seconds, used / updates * 1e6, training.measurements()["mean_delay"]
+
+
+def _go_on() -> None:
+    """What stops no wait."""
 
 
 def hogwild(recipe: Recipe, train: Split, updates: int, workers: int) -> float:

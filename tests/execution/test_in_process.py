@@ -21,6 +21,7 @@ from tunecli.recipe import Recipe
 from tunecli.schedule import Schedule, Stage
 from tunecli.training import Trial, TrialOutcome
 from tunecli.training.build import build_trial
+from tunecli.training.protocol import NotYetError
 
 TOTAL = 12
 SCHEDULE = Schedule(
@@ -183,6 +184,35 @@ def test_interrupted_trial_goes_on_from_its_last_update(
     assert timeless(outcome) == expected
     assert lines(tmp_path) == [asdict(point) for point in outcome.curve]
     assert f" went on from update {step}\n" in log(tmp_path)
+
+
+def test_trial_whose_training_waits_is_interrupted_and_goes_on(
+    tmp_path: Path, expected: TrialOutcome
+) -> None:
+    waited: list[int] = []
+    interrupt = Interrupt()
+
+    def waiting() -> Trial:
+        trial = make_trial()
+        step = trial.training.step
+
+        def step_or_wait() -> torch.Tensor:
+            if trial.training.steps < 3:
+                return step()
+            raise NotYetError
+
+        trial.training.step = step_or_wait  # type: ignore[method-assign]
+        return trial
+
+    def watch(trial: Trial) -> None:
+        waited.append(trial.training.steps)
+        if waited.count(3) == 4:  # it is asked again and again
+            interrupt.signal_number = signal.SIGINT
+
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path, make=waiting, interrupt=interrupt, on_progress=watch, checkpoint_every_s=1e9)
+    assert waited[-1] == 3
+    assert timeless(run(tmp_path)[0]) == expected
 
 
 def test_interrupt_before_the_first_update_loses_nothing(

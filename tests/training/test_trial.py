@@ -18,6 +18,7 @@ from tunecli.recipe import Recipe
 from tunecli.schedule import Schedule, Stage
 from tunecli.training import CurvePoint, Evaluation, Training, Trial, TrialOutcome
 from tunecli.training.build import build_trial
+from tunecli.training.protocol import NotYetError
 from tunecli.training.trial import GivesUp
 
 CPU = torch.device("cpu")
@@ -378,6 +379,34 @@ def test_time_goes_on_counting_after_a_resume(monkeypatch: pytest.MonkeyPatch) -
     assert fresh.seconds == first.seconds > 0
     fresh.advance()
     assert fresh.seconds > first.seconds
+
+
+def test_advance_returns_while_the_training_waits_and_loses_nothing() -> None:
+    losses = [1.0 + step for step in range(60)]
+    waits = iter([False] * 30 + [True, True] + [False] * 100)
+    trial, steps = scripted(losses, evaluations=3, factor=100), list[int]()
+    step = trial.training.step
+
+    def sometimes_waits() -> Tensor:
+        if next(waits):
+            raise NotYetError
+        return step()
+
+    trial.training.step = sometimes_waits  # type: ignore[method-assign]
+    while not trial.finished:
+        trial.advance()
+        steps.append(trial.training.steps)
+    assert steps == [30, 30, 60]
+    assert same(trial.outcome(), scripted(losses, evaluations=3, factor=100).run())
+
+
+def test_updates_of_an_outcome_are_those_that_were_made() -> None:
+    class Vain(Scripted):
+        batch_sizes = ((2, 4), (3, 1))
+
+    outcome = Trial(Vain([1.0] * 12), NOTHING, evaluations=2).run()
+    assert outcome.steps == 5
+    assert [point.steps for point in outcome.curve] == [0, 6, 12]
 
 
 def test_two_trials_that_take_turns_do_not_disturb_each_other(

@@ -57,7 +57,7 @@ class BatchStream:
 
 
 class BatchSizes:
-    """The batches that a model saw, in order, as runs of one size.
+    """The batches of a model's updates, in order, as runs of one size.
 
     Args:
         runs: (batch size, updates) of what it has seen already.

@@ -1,5 +1,6 @@
 """What every training algorithm offers, and the plain records that a trial leaves behind."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,9 +19,11 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """A trial at one moment: after `steps` updates and `samples` drawn.
+    """A trial at one moment: after `steps` of its schedule and `samples` drawn.
 
-    `train_loss` is the mean over the updates since the point before, None at the start.
+    `steps` is the position in the schedule: more than the updates made, where those that were due
+    could not be made any more. `train_loss` is the mean over the updates since the point before,
+    None at the start.
     """
 
     steps: int
@@ -39,10 +42,10 @@ class TrialOutcome:
         reason: Why it counts as diverged, or was given up; empty otherwise.
         untrained: Validation before the first update.
         final: Validation after the last update; None when diverged.
-        steps: Updates made.
-        samples: Samples drawn.
+        steps: Updates made: the steps of the training that changed the parameters.
+        samples: Samples drawn, for updates or in vain.
         seconds: Time in the trial, evaluations included.
-        batch_sizes: The batches that the model saw, as (batch size, updates in a row).
+        batch_sizes: The batches of the updates, as (batch size, updates in a row).
         curve: Validation along the way, the untrained point first.
         given_up: Whether the run was ended early because it was not worth its end.
         measured: What the algorithm measured on the way (see `Training.measurements`).
@@ -61,6 +64,10 @@ class TrialOutcome:
     measured: dict[str, Any] = field(default_factory=dict)
 
 
+class NotYetError(Exception):
+    """What a step waits for has not come yet: nothing has changed, and it can be taken again."""
+
+
 class Training(Protocol):
     """A training algorithm in progress. A step is one update of the parameters."""
 
@@ -70,18 +77,25 @@ class Training(Protocol):
 
     @property
     def steps(self) -> int:
-        """Updates made so far."""
+        """Updates made so far, and those that were due when nothing usable came any more."""
 
     @property
     def samples(self) -> int:
-        """Samples drawn so far."""
+        """Samples drawn so far, for updates or in vain."""
 
     @property
     def batch_sizes(self) -> tuple[tuple[int, int], ...]:
-        """The batches that the model saw so far, as (batch size, updates in a row)."""
+        """The batches of the updates made so far, as (batch size, updates in a row)."""
 
     def step(self) -> Tensor:
-        """Make one update; return the batch's mean loss before it, detached, on the device."""
+        """Make one update; return the batch's mean loss before it, detached, on the device.
+
+        The loss is NaN where no update can be made any more, because nothing finite comes.
+
+        Raises:
+            NotYetError: What it waits for has not come for a quarter of a second. Nothing has
+                changed: call again, or leave it.
+        """
 
     def evaluate(self, split: Split) -> Evaluation:
         """Evaluate the parameters as they are; trains nothing and draws no random number."""
@@ -103,3 +117,22 @@ class Training(Protocol):
 
     def close(self) -> None:
         """End whatever runs beside the training; a second call does nothing."""
+
+
+def wait_for_step(training: Training, check_stop: Callable[[], None]) -> Tensor:
+    """`training.step()`, however long it takes.
+
+    Args:
+        training: Has a step left.
+        check_stop: Called before the step, and several times a second while that has to wait; what
+            it raises ends the wait.
+
+    Returns:
+        The loss that `Training.step` returns.
+    """
+    while True:
+        check_stop()
+        try:
+            return training.step()
+        except NotYetError:
+            continue

@@ -12,7 +12,13 @@ from torch import Tensor
 
 from tunecli.data.load import Split
 from tunecli.errors import InvalidValueError, require
-from tunecli.training.protocol import CurvePoint, Evaluation, Training, TrialOutcome
+from tunecli.training.protocol import (
+    CurvePoint,
+    Evaluation,
+    NotYetError,
+    Training,
+    TrialOutcome,
+)
 
 _WINDOW_STEPS = 25
 _YIELD_S = 0.25
@@ -83,7 +89,10 @@ class Trial:
         )
 
     def advance(self) -> None:
-        """Train for about a quarter of a second, or to the end if that comes first."""
+        """Train for about a quarter of a second, or to the end if that comes first.
+
+        It also returns when the training has to wait for so long, without having come any further.
+        """
         started = time.perf_counter()
         try:
             if not self.curve:
@@ -91,6 +100,8 @@ class Trial:
                 self._open_window()
             while not self.finished and time.perf_counter() < started + _YIELD_S:
                 self._train(started + _YIELD_S)
+        except NotYetError:
+            pass  # nothing has changed: whoever advances the trial may stop it, or go on
         finally:
             self.seconds += time.perf_counter() - started
 
@@ -104,15 +115,16 @@ class Trial:
         """What the finished trial came to."""
         untrained, last = self.curve[0], self.curve[-1]
         diverged = bool(self.diverged_because)
+        batch_sizes = self.training.batch_sizes
         return TrialOutcome(
             diverged=diverged,
             reason=self.diverged_because or self.given_up_because,
             untrained=Evaluation(untrained.loss, untrained.accuracy),
             final=None if diverged else Evaluation(last.loss, last.accuracy),
-            steps=self.training.steps,
+            steps=sum(updates for _, updates in batch_sizes),  # not those that came to nothing
             samples=self.training.samples,
             seconds=self.seconds,
-            batch_sizes=self.training.batch_sizes,
+            batch_sizes=batch_sizes,
             curve=tuple(self.curve),
             given_up=bool(self.given_up_because),
             measured=self.training.measurements(),

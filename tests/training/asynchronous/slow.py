@@ -53,30 +53,30 @@ def slow(
     factor: Callable[[int], float] = lambda _: 1.0,
     refused: frozenset[int] = frozenset(),
 ) -> list[Tensor]:
-    """θ after every turn; all of θ_0, θ_1, … and of d_0, d_1, … are kept to the end."""
+    """θ after every turn; all of θ_0, θ_1, … and of d_0, d_1, … are kept to the end.
+
+    `refused` are the gradients, counted as they are computed, that lead to no update.
+    """
     split, model = data(), network()
-    order = BatchStream(SAMPLES, seed=1, device=CPU).next(schedule.samples).tolist()
+    order = BatchStream(SAMPLES, seed=1, device=CPU).next(2 * schedule.samples).tolist()
     shapes = [p.shape for p in model.parameters()]
-    theta, number = [vector(model)], [0]
+    theta = [vector(model)]
     d = [torch.zeros_like(theta[0])]
     of_worker: dict[int, Tensor] = defaultdict(lambda: torch.zeros_like(theta[0]))
-    position = 0
+    position = computed = 0
     for t in range(schedule.total_steps):
         stage = schedule.stage_at(t)
         if reset and t in schedule.ends:
             d = [torch.zeros_like(one) for one in d]
             of_worker.clear()
-        batch = order[position : position + stage.batch_size]
-        position += stage.batch_size
-        read = int(delivery.read[t])
-        g = _gradient(theta[read], shapes, split, batch)
-        if t in refused:
-            theta.append(theta[t])
-            d.append(d[t])
-            number.append(number[t])
-            continue
+        read, usable = int(delivery.read[t]), False
+        while not usable:
+            batch = order[position : position + stage.batch_size]
+            position += stage.batch_size
+            g = _gradient(theta[read], shapes, split, batch)
+            usable, computed = computed not in refused, computed + 1
         g = g if decoupled else g + weight_decay * theta[t]
-        alpha = stage.learning_rate * factor(number[t] - number[read])
+        alpha = stage.learning_rate * factor(t - read)
         beta, nu = (0.0, 0.0) if kind == "none" else (stage.momentum, stage.discount)
         worker = None if delivery.worker is None else int(delivery.worker[t])
         before = d[t] if kind == "standard" else d[read] if worker is None else of_worker[worker]
@@ -86,7 +86,6 @@ def slow(
             of_worker[worker] = after
         shrunk = theta[t] * (1 - alpha * weight_decay) if decoupled else theta[t]
         theta.append(shrunk - alpha * ((1 - nu) * g + nu * after))
-        number.append(number[t] + 1)
     return theta[1:]
 
 

@@ -49,3 +49,17 @@ def test_mean_alone_would_be_stable_where_workers_on_a_clock_are_not() -> None:
     threshold = stability_threshold(HistogramDelay.from_counts(Counter(delays.tolist())))
     assert threshold > 2 * 4
     assert growth(STRAGGLER, "exponential", 0.12 * threshold) > 10
+
+
+def test_a_strict_clock_with_two_very_unequal_workers_is_less_stable_than_independent_delays() -> (
+    None
+):
+    """The limit of the histogram: it does not know that a late gradient comes after ten early ones.
+
+    Pathwise the threshold is 1, that of the mean delay; as independent draws it would be 1.6.
+    """
+    speeds = (1.0, 0.1)
+    delays = clock(speeds, 20_000, seed=1, service="constant").delays[200:]
+    threshold = mean_square_threshold(HistogramDelay.from_counts(Counter(delays.tolist())))
+    assert threshold == pytest.approx(1.6, abs=0.05)
+    assert growth(speeds, "constant", 0.95) < 1 < growth(speeds, "constant", 1.05)

@@ -1,16 +1,20 @@
 """Real processes. Each imports torch, which takes seconds, so the tests start few of them."""
 
+import errno
 import importlib
 import itertools
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +34,9 @@ from tunecli.training.asynchronous.parameters import FlatParameters
 from tunecli.training.asynchronous.processes import ProcessWorkers
 from tunecli.training.asynchronous.remote import RemoteTraining
 from tunecli.training.asynchronous.shared_memory import Layout, SharedMemory
+from tunecli.training.asynchronous.silence import SilenceLimits
 from tunecli.training.asynchronous.simulated import SimulatedTraining
+from tunecli.training.protocol import NotYetError, wait_for_step
 
 CPU = torch.device("cpu")
 LIMIT_S = 120.0  # nothing here takes a tenth of it; it only keeps a broken engine from hanging
@@ -83,7 +89,8 @@ from tunecli.execution import Interrupt, execute
 
 def show(one):
     children = [child.process.pid for child in one.training._transport._children]
-    print(*children, one.training.steps, flush=True)
+    if one.training.steps:  # not while they start
+        print(*children, one.training.steps, flush=True)
 
 folder = Path(sys.argv[1])
 execute(lambda: trial(folder / "log"), folder / "trial", interrupt=Interrupt(),
@@ -125,10 +132,12 @@ def constant(steps: int, rate: float = 0.1) -> Schedule:
     return Schedule((Stage(rate, momentum=0.8, discount=0.5, batch_size=5, steps=steps),))
 
 
-def connect(num_workers: int = 2, **options: object) -> Callable[[nn.Module], ProcessWorkers]:
+def connect(
+    num_workers: int = 2, *, train: Split | None = None, **options: object
+) -> Callable[[nn.Module], ProcessWorkers]:
     return lambda model: ProcessWorkers(
         model,
-        data(),
+        train or data(),
         num_workers=num_workers,
         largest_batch=5,
         **options,  # type: ignore[arg-type]
@@ -146,8 +155,38 @@ def gone(pid: int) -> bool:
     return shown.stdout.strip()[:1] in (b"", b"Z")
 
 
+def go_on() -> None:
+    """What never stops a wait; the tests have a limit of their own."""
+
+
 def train_one(training: RemoteTraining) -> bool:
-    return bool(training.step().isfinite())
+    return bool(wait_for_step(training, go_on).isfinite())
+
+
+def step_for_ever(training: RemoteTraining) -> None:
+    while True:
+        training.step()
+
+
+def endless(
+    model: nn.Module | None = None,
+    *,
+    train: Split | None = None,
+    steps: int = 100_000,
+    turns: Sequence[int] | None = None,
+    **options: Any,
+) -> RemoteTraining:
+    """As far as a test is concerned, unless it says otherwise; with two workers."""
+    return RemoteTraining(
+        model or network(),
+        train or data(),
+        constant(steps),
+        connect=connect(train=train, **options),
+        num_workers=2,
+        seed=1,
+        device=CPU,
+        turns=turns,
+    )
 
 
 def test_processes_in_turn_are_the_simulation_bit_for_bit() -> None:
@@ -173,7 +212,7 @@ def test_processes_in_turn_are_the_simulation_bit_for_bit() -> None:
         momentum_kind="shifted",
     )
     for _ in range(30):
-        assert remote.step().equal(simulated.step())
+        assert wait_for_step(remote, go_on).equal(simulated.step())
         assert remote.server.values.equal(simulated.server.values)
     measured = remote.measurements()
     assert measured["delays"] == {"0": 1, "1": 29}
@@ -188,48 +227,85 @@ def test_processes_in_turn_are_the_simulation_bit_for_bit() -> None:
     assert all(map(gone, children))
 
 
-def test_straggler_has_the_large_delays_and_a_killed_worker_is_replaced(
+def test_delays_are_those_of_the_order_of_arrival_and_a_straggler_has_the_large_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = RemoteTraining(
-        network(),
-        data(),
-        constant(100_000),
-        connect=connect(pauses_s=(0.002, 0.05), log=tmp_path / "log"),
-        num_workers=2,
-        seed=1,
-        device=CPU,
-    )
-    largest, record = [0, 0], training.server.record
+    """Worker 1 takes ten times as long, so ten updates of worker 0 go by; then 0 is killed."""
+    training = endless(pauses_s=(0.1, 1.0), log=tmp_path / "log")
+    record = training.server.record
+    arrived: list[int] = []
+    delays: list[int] = []
     count = record.applied
 
     def applied(worker: int, delay: int) -> None:
-        largest[worker] = max(largest[worker], delay)
+        arrived.append(worker)
+        delays.append(delay)
         count(worker, delay)
 
     monkeypatch.setattr(record, "applied", applied)
-    first = training.step()
-    while record.workers[1] < 3:
+    first = wait_for_step(training, go_on)
+    while record.workers[1] < 2:
         assert train_one(training)
-    assert largest[1] > largest[0]
+    latest = {0: -1, 1: -1}  # all began at θ_0
+    for update, (worker, delay) in enumerate(zip(arrived, delays, strict=True)):
+        assert delay == update - latest[worker] - 1
+        latest[worker] = update
+    of_straggler = [delay for worker, delay in zip(arrived, delays, strict=True) if worker == 1]
+    assert of_straggler == pytest.approx([10, 10], abs=3)  # worker 0 also has to compute
     mortal = pids(training)[0]
     os.kill(mortal, signal.SIGKILL)
-    while record.replaced < 1:
-        assert train_one(training)
     done = record.workers[0]
-    while record.workers[0] == done:
+    while not record.replaced or record.workers[0] == done:
         assert train_one(training)
+        done = min(done, record.workers[0])
     measured = training.measurements()
     assert (measured["lost"], measured["replaced"], measured["refused"]) == (1, 1, 0)
-    [note] = training.take_notes()
+    note, another = training.take_notes()
     assert note.startswith("worker 0 was killed by SIGKILL (its last words are in ")
-    assert note.endswith("another one starts in its place")
+    assert another == "another worker 0 starts in its place"
     assert training.evaluate(data()).loss < first.item()
     children = pids(training)
     assert mortal not in children
     training.close()
     assert all(map(gone, children))
     assert (tmp_path / "log").read_text() == ""
+
+
+def test_worker_that_hangs_does_not_hang_the_run_and_is_replaced() -> None:
+    training = endless(silence=SilenceLimits(answer_s=1.5, times_slowest=1e-9), turns=(0, 1))
+    assert train_one(training)
+    hung, other = pids(training)[1], pids(training)[0]
+    os.kill(hung, signal.SIGSTOP)
+    with pytest.raises(NotYetError):
+        step_for_ever(training)  # what it had sent before is still there
+    record = training.server.record
+    assert record.lost == 0
+    while not record.replaced:
+        with suppress(NotYetError):
+            training.step()
+    lost, replaced = training.take_notes()
+    assert lost == "worker 1 did not answer for 2 s"
+    assert replaced == "another worker 1 starts in its place"
+    assert gone(hung)
+    assert pids(training)[0] == other  # not asked, so not silent
+    training.close()
+
+
+def test_sample_that_is_not_a_number_costs_its_batches_and_no_more() -> None:
+    poisoned = data()
+    poisoned.inputs[5, 0] = math.nan
+    training = endless(network(nn.BatchNorm1d(8)), train=poisoned, steps=60)
+    outcome = Trial(training, data(), evaluations=2).run()
+    assert all(
+        each.isfinite().all() for copies in training._buffers.values() for each in copies
+    )  # the running statistics of every worker, not of the lucky ones
+    training.close()
+    assert not outcome.diverged
+    assert outcome.steps == 60
+    assert outcome.final is not None
+    assert outcome.final.loss < outcome.untrained.loss
+    assert 0 < outcome.measured["refused"] <= 10  # one of 37 samples, in batches of 5
+    assert outcome.samples == 5 * (60 + 1 + outcome.measured["refused"])
 
 
 def test_error_of_a_model_reaches_the_person_and_the_log(
@@ -245,7 +321,7 @@ def test_error_of_a_model_reaches_the_person_and_the_log(
         device=CPU,
     )
     with pytest.raises(RunError, match=r"no worker is left.* stopped at ValueError: no such layer"):
-        training.step()
+        train_one(training)
     measured = training.measurements()
     assert (measured["lost"], measured["replaced"]) == (4, 2)  # each has had a second chance
     assert "raise self.error\nValueError: no such layer" in (tmp_path / "log").read_text()
@@ -263,7 +339,7 @@ def test_memory_that_does_not_suffice_ends_the_run_at_once(models: ModuleType) -
         device=CPU,
     )
     with pytest.raises(RunError, match=r"did not suffice for worker .*3 GiB; use fewer workers"):
-        training.step()
+        train_one(training)
     assert training.measurements()["lost"] == 0
     training.close()
 
@@ -275,7 +351,7 @@ def test_worker_draws_from_a_seed_of_its_own() -> None:
     losses: dict[int, float] = {}
     gradients: dict[int, Tensor] = {}
     while len(losses) < 2:
-        message = workers.receive()
+        message = workers.receive(60)
         if isinstance(message, WorkerReady):
             workers.send(Work(message.worker, 3, samples), values)
             continue
@@ -301,9 +377,11 @@ def test_delays_are_measured_before_a_search() -> None:
     measured = measure_delays(
         network(), data(), connect=connect(), num_workers=2, batch_size=5, updates=300
     )
-    assert sum(measured.counts) == 300
+    assert sum(measured.delay.counts) == 300
+    assert (measured.updates, measured.samples) == (304, 5 * (304 + 1))
+    assert measured.notes == ()
     # each update makes every other gradient in flight one older: N − 1 on average, but for the ends
-    assert measured.mean == pytest.approx(1, abs=0.5)
+    assert measured.delay.mean == pytest.approx(1, abs=0.5)
 
 
 def test_killed_server_leaves_no_worker_and_its_run_goes_on(
@@ -328,7 +406,7 @@ def test_killed_server_leaves_no_worker_and_its_run_goes_on(
 
     def show(one: Trial) -> None:
         resumed_at.append(one.training.steps)
-        if len(resumed_at) == 3:
+        if resumed_at[-1] > resumed_at[0]:
             interrupt.signal_number = signal.SIGTERM
 
     with pytest.raises(InterruptedRunError, match="stopped on request"):
@@ -342,7 +420,7 @@ def test_killed_server_leaves_no_worker_and_its_run_goes_on(
     log = (tmp_path / "trial" / "log.txt").read_text()
     assert "went on from update" in log
     at = int(log.split("went on from update ")[1].split()[0])
-    assert 0 < at < resumed_at[0]
+    assert 0 < at <= resumed_at[0]
     assert sum(trial.training.measurements()["delays"].values()) == trial.training.steps
     assert trial.training._transport is None  # execute has closed it
 
@@ -364,6 +442,22 @@ def test_shared_memory_is_one_for_who_has_the_descriptor() -> None:
     del other
     memory.tensor(places[0]).fill_(4)
     assert kept.eq(4).all()
+
+
+@pytest.mark.parametrize("call", ["os.ftruncate", "mmap.mmap"])
+def test_shared_memory_that_cannot_be_had_leaves_no_descriptor(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(descriptor: int, _: int) -> None:
+        failed.append(descriptor)
+        raise OSError(errno.ENOMEM, "no memory")
+
+    failed: list[int] = []
+    monkeypatch.setattr(f"tunecli.training.asynchronous.shared_memory.{call}", fail)
+    with pytest.raises(OSError, match="no memory"):
+        SharedMemory(1000)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(failed[0])
 
 
 def test_shared_memory_does_without_memfd(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,7 +514,9 @@ def test_workers_compute_on_the_gpu_and_are_evaluated_there() -> None:
         device=CPU,
     )
     for _ in range(20):
-        torch.testing.assert_close(training.step(), on_cpu.step(), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            wait_for_step(training, go_on), on_cpu.step(), rtol=1e-3, atol=1e-4
+        )
     assert next(training.model.parameters()).is_cuda
     assert training.evaluate(data()).loss < 2
     assert torch.cuda.max_memory_allocated() > 0

@@ -131,6 +131,45 @@ def test_unusable_gradient_is_refused_and_changes_nothing(
     assert torch.equal(one.values, other.values)
 
 
+@pytest.mark.parametrize(("num_workers", "patience"), [(1, 3), (2, 4), (5, 10)])
+def test_parameters_are_past_saving_after_refusals_in_a_row(
+    num_workers: int, patience: int
+) -> None:
+    one = server(1.0, num_workers=num_workers)
+
+    def refuse(count: int) -> None:
+        for _ in range(count):
+            with pytest.raises(RefusedGradientError):
+                one.apply(gradient(math.nan), HALF)
+
+    refuse(patience - 1)
+    one.apply(gradient(1.0), HALF)
+    refuse(patience - 1)
+    spared = one.past_saving
+    refuse(1)
+    assert (spared, one.past_saving) == (False, True)
+    again = server(5.0, num_workers=num_workers)
+    again.load_state_dict(one.state_dict())
+    assert again.past_saving
+
+
+def test_worker_that_did_not_make_the_last_update_takes_over_its_velocity_by_hand() -> None:
+    one = server(1.0, momentum_kind="shifted")
+    one.hand_out(1)  # there is no velocity yet
+    one.apply(gradient(4.0, worker=0), HALF)  # d = 2
+    one.hand_out(0)
+    one.hand_out(1)
+    one.apply(gradient(8.0, worker=1), HALF)  # d = ½ · 2 + ½ · 8
+    assert close(one.values, 1 - 0.5 * 2 - 0.5 * 5)
+    one.apply(gradient(4.0, worker=0), HALF)  # d = ½ · 2 + ½ · 4: still its own
+    assert close(one.values, 1 - 0.5 * 2 - 0.5 * 5 - 0.5 * 3)
+    common = server(1.0, momentum_kind="standard")
+    for worker in (0, 1):
+        common.hand_out(worker)
+        common.apply(gradient(4.0, worker=worker), HALF)
+    assert close(common.values, 1 - 0.5 * 2 - 0.5 * 3)
+
+
 def test_finite_gradient_whose_sum_overflows_is_applied() -> None:
     one = ParameterServer(torch.zeros(2), num_workers=1)
     one.apply(Gradient(0, 0, torch.tensor([3e38, 3e38]), 1.0, 4), HALF)

@@ -2,7 +2,7 @@ import gc
 import io
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import pytest
@@ -23,7 +23,7 @@ from tunecli.errors import InvalidValueError
 from tunecli.schedule import Schedule, Stage
 from tunecli.theory.delay import ConstantDelay, GeometricDelay
 from tunecli.theory.stability import MomentumKind, stability_threshold
-from tunecli.training import CentralizedTraining, Trial
+from tunecli.training import CentralizedTraining, Trial, TrialOutcome
 from tunecli.training.asynchronous.delivery import Delivery, clock, drawn, round_robin
 from tunecli.training.asynchronous.simulated import SimulatedTraining
 
@@ -308,19 +308,19 @@ def test_a_version_is_kept_exactly_as_long_as_a_later_turn_reads_it(
 # --- what is refused
 
 
-def spoiling(model: nn.Module, turns: frozenset[int]) -> nn.Module:
-    """The gradients of these turns are NaN, their losses finite."""
+def spoiling(model: nn.Module, refused: Container[int]) -> nn.Module:
+    """These gradients, counted as they are computed, are NaN, and their losses finite."""
     calls = itertools.count()
     first = next(iter(model.parameters()))
     first.register_hook(  # type: ignore[no-untyped-call]
-        lambda g: g * math.nan if next(calls) in turns else g
+        lambda g: g * math.nan if next(calls) in refused else g
     )
     return model
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", DELIVERIES)
-def test_refused_gradient_uses_up_its_turn_and_changes_nothing(
+def test_refused_gradient_uses_up_its_batch_and_its_turn_takes_the_next(
     name: str, kind: MomentumKind
 ) -> None:
     refused = frozenset({0, 4, 5, 9, 17})
@@ -336,27 +336,64 @@ def test_refused_gradient_uses_up_its_turn_and_changes_nothing(
         staleness_factor=factor,
     )
     for turn, theta in enumerate(expected):
-        before = vector(found.model)
         assert math.isfinite(found.step().item())
         torch.testing.assert_close(vector(found.model), theta, rtol=1e-12, atol=1e-13)
-        if turn in refused:
-            assert torch.equal(vector(found.model), before)
         if turn == 5:
             assert found.take_notes() == ["refused 3 gradients by update 6: it is not finite"]
             assert found.take_notes() == []
     assert found.take_notes() == ["refused 2 gradients by update 24: it is not finite"]
-    measured = found.measurements()
+    measured, delays = found.measurements(), DELIVERIES[name].delays.tolist()
     assert measured["refused"] == len(refused)
-    assert sum(measured["delays"].values()) == TOTAL - len(refused) == found.server.version
-    assert found.samples == THREE_STAGES.samples
+    assert measured["delays"] == {str(d): delays.count(d) for d in sorted(set(delays))}
+    assert found.steps == found.server.version == TOTAL
+    assert found.batch_sizes == ((8, 9), (5, 1), (3, 14))
+    # gradients 0, 4, 5 and 9 had batches of 8; then the tenth turn has 5, and 17 is of 3
+    assert found.samples == THREE_STAGES.samples + 4 * 8 + 3
 
 
-def test_loss_that_is_not_finite_is_returned_and_the_trial_diverges() -> None:
-    schedule = Schedule((Stage(1e200, 0.0, 0.0, 8, 30),))
+def test_sample_that_is_not_a_number_leaves_no_trace_in_running_statistics() -> None:
+    split = data(torch.float32)
+    split.inputs[5, 0] = math.nan
+    trained = SimulatedTraining(
+        with_everything(), split, THREE_STAGES, round_robin(3, TOTAL), seed=1, device=CPU
+    )
+    outcome = Trial(trained, data(torch.float32), evaluations=2).run()
+    assert not outcome.diverged
+    assert outcome.steps == TOTAL
+    assert outcome.measured["refused"] > 0
+    assert trained.model.get_buffer("norm.num_batches_tracked") == TOTAL
+    assert trained.model.get_buffer("norm.running_mean").isfinite().all()
+
+
+@pytest.mark.parametrize("num_workers", [1, 4])
+def test_one_bad_batch_is_not_divergence_and_nothing_but_bad_ones_is(num_workers: int) -> None:
+    patience = max(3, 2 * num_workers)
+
+    def outcome(refused: Container[int]) -> TrialOutcome:
+        trained = training(round_robin(num_workers, TOTAL), model=spoiling(network(), refused))
+        return Trial(trained, data(), evaluations=2).run()
+
+    spared = outcome({5, *range(8, 8 + patience - 1)})
+    assert not spared.diverged
+    assert spared.steps == TOTAL
+    assert spared.measured["refused"] == patience
+    spoiled = outcome(range(5, 10**9))
+    assert spoiled.diverged
+    assert spoiled.reason == "training loss not finite by update 12"
+    assert (spoiled.steps, spoiled.batch_sizes) == (5, ((8, 5),))
+    assert spoiled.measured["refused"] == patience
+    assert spoiled.samples == 8 * (5 + patience)
+
+
+def test_rate_that_is_far_too_large_is_divergence() -> None:
+    schedule = Schedule((Stage(1e308, 0.0, 0.0, 8, 30),))
     trained = training(round_robin(4, 30), schedule)
     outcome = Trial(trained, data(), evaluations=1).run()
     assert outcome.diverged
     assert outcome.final is None
+    assert trained.steps == 25
+    assert trained.measurements()["refused"] == 8
+    assert 0 < outcome.steps == trained.server.version < 25
 
 
 # --- what is measured
@@ -419,7 +456,8 @@ def test_state_goes_on_bitwise_identically(name: str, kind: MomentumKind, stop: 
     torch.save(first.state_dict(), file)
     file.seek(0)
     torch.manual_seed(12345)
-    resumed = fresh(frozenset({turn - stop for turn in (8, 12)}))
+    computed = stop + first.measurements()["refused"]
+    resumed = fresh(frozenset({number - computed for number in (8, 12)}))
     with torch.no_grad():  # what is not restored will show
         for p in resumed.model.parameters():
             p.fill_(7.0)
@@ -430,6 +468,21 @@ def test_state_goes_on_bitwise_identically(name: str, kind: MomentumKind, stop: 
     assert resumed.measurements() == whole.measurements()
     assert resumed.batch_sizes == whole.batch_sizes
     assert resumed.samples == whole.samples
+
+
+@pytest.mark.parametrize("stop", [5, 6, 9])
+def test_parameters_past_saving_stay_so_through_a_checkpoint(stop: int) -> None:
+    first = training(round_robin(2, TOTAL), model=spoiling(network(), range(5, 10**9)))
+    for _ in range(stop):
+        first.step()
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    resumed = training(round_robin(2, TOTAL), model=spoiling(network(), range(10**9)))
+    resumed.load_state_dict(torch.load(file, weights_only=True))
+    assert [math.isfinite(loss) for loss in run(resumed)] == [False] * (TOTAL - stop)
+    assert (resumed.steps, resumed.batch_sizes) == (TOTAL, ((8, 5),))
+    assert resumed.measurements()["refused"] == 4
 
 
 def test_state_has_the_servers_parameters_as_the_model() -> None:

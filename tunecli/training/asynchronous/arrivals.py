@@ -11,6 +11,9 @@ from tunecli.training.asynchronous.messages import (
     WorkerReady,
 )
 from tunecli.training.asynchronous.record import DelayRecord
+from tunecli.training.protocol import NotYetError
+
+_PATIENCE_S = 0.25  # that of a trial, which looks around as often (see `Trial.advance`)
 
 
 class Arrivals:
@@ -51,10 +54,13 @@ class Arrivals:
             ask: Gives a worker that has become ready something to do.
 
         Raises:
+            NotYetError: Nothing has come for a quarter of a second.
             RunError: No worker is left.
         """
         while (gradient := self._take()) is None:
-            match self._transport.receive():
+            match self._transport.receive(_PATIENCE_S):
+                case None:
+                    raise NotYetError
                 case Gradient() as arrived:
                     self._waiting[arrived.worker] = arrived
                 case WorkerReady(worker):
@@ -91,12 +97,19 @@ class Arrivals:
         self._record.lost += 1
         self._waiting.pop(worker, None)  # the next one in its place would write over it
         self._ready.discard(worker)
-        if self._transport.replace(worker):
+        self._notes[f"worker {worker} {reason}"] += 1  # first, so that it is there whatever follows
+        because = ""
+        try:
+            replaced = self._transport.replace(worker)
+        except RunError as error:  # no more processes, or no memory: the others have theirs
+            replaced, because = False, f", because {error}"
+        if replaced:
             self._record.replaced += 1
-            self._notes[f"worker {worker} {reason}; another one starts in its place"] += 1
+            self._notes[f"another worker {worker} starts in its place"] += 1
             return
         self.alive.discard(worker)
-        self._notes[f"worker {worker} {reason}; it is dropped, {len(self.alive)} left"] += 1
+        left = len(self.alive)
+        self._notes[f"worker {worker} is not replaced, {left} left{because}"] += 1
         if not self.alive:
             raise RunError(
                 f"no worker is left, the last one, worker {worker}, {reason}; make sure that the "

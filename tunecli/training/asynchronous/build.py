@@ -1,22 +1,21 @@
 """From a recipe's `asynchronous` section to a training, and to the delay that it will have."""
 
-from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 import torch
 from torch import nn
 
 from tunecli.data.load import Split, Splits
 from tunecli.models.build import build_model
-from tunecli.recipe import Recipe, declared_delay, derive_schedule
+from tunecli.recipe import Recipe, derive_schedule
 from tunecli.recipe.asynchronous import AsynchronousSection
 from tunecli.schedule import Schedule
 from tunecli.schedule.asynchronous import factor_by_delay
-from tunecli.theory.delay import HistogramDelay
-from tunecli.training.asynchronous.delivery import Delivery, clock, drawn, round_robin
-from tunecli.training.asynchronous.measure import measure_delays
+from tunecli.training.asynchronous.measure import MeasuredDelays, measure_delays
+from tunecli.training.asynchronous.plan import clock_delays, planned_delivery
 from tunecli.training.asynchronous.processes import ProcessWorkers
 from tunecli.training.asynchronous.remote import RemoteTraining
 from tunecli.training.asynchronous.simulated import SimulatedTraining
@@ -61,7 +60,7 @@ def build_asynchronous(
         "staleness_factor": factor,
     }
     if section.engine == "simulated":
-        delivery = simulated_delivery(section, schedule.total_steps, seed=seed)
+        delivery = planned_delivery(section, schedule.total_steps, seed=seed)
         return SimulatedTraining(model, train, schedule, delivery, **common)
     assert section.num_workers is not None
     largest = max(stage.batch_size for stage in schedule.stages)
@@ -75,39 +74,25 @@ def build_asynchronous(
     )
 
 
-def simulated_delivery(section: AsynchronousSection, steps: int, *, seed: int) -> Delivery:
-    """Which version of the parameters each of `steps` updates reads.
-
-    Args:
-        section: Its engine is `simulated`.
-        steps: Updates of the whole schedule.
-        seed: Of delays that are drawn.
-    """
-    form = section.delay
-    match form.name:
-        case "workers":
-            assert section.num_workers is not None
-            return round_robin(section.num_workers, steps)
-        case "clock":
-            return clock(form.speeds, steps, seed=seed, service=form.service)
-        case "constant" | "uniform" | "gaussian" | "geometric" | "histogram":
-            delay = declared_delay(section)
-            assert delay is not None
-            return drawn(delay, steps, seed=seed)
-        case _:
-            assert_never(form)
-
-
-def measure_delay(recipe: Recipe, splits: Splits, *, device: torch.device) -> HistogramDelay:
+def measure_delay(
+    recipe: Recipe,
+    splits: Splits,
+    *,
+    device: torch.device,
+    check_stop: Callable[[], None] = lambda: None,
+    log: Path | None = None,
+) -> MeasuredDelays:
     """The delay that is not declared: of a simulated clock, or of real workers.
 
-    A clock's is counted over the updates of a trial; real workers make about a thousand updates
-    that change nothing.
+    A clock's is counted without training; real workers make about a thousand updates that change
+    nothing.
 
     Args:
         recipe: Its training is asynchronous, its delay `workers` of processes, or `clock`.
         splits: Must hold `train`.
         device: Where the workers compute.
+        check_stop: Called several times a second; what it raises ends the measurement.
+        log: File for what worker processes print.
 
     Raises:
         RunError: Workers cannot be started, or are never late.
@@ -116,8 +101,7 @@ def measure_delay(recipe: Recipe, splits: Splits, *, device: torch.device) -> Hi
     train = splits["train"]
     schedule = derive_schedule(recipe.schedule, 1.0, len(train))  # no rate is used
     if section.engine == "simulated":
-        delays = simulated_delivery(section, schedule.total_steps, seed=seed).delays
-        return HistogramDelay.from_counts(Counter(delays.tolist()))
+        return MeasuredDelays(clock_delays(section))
     assert section.num_workers is not None
     model = build_model(
         recipe.model, input_shape=splits.input_shape, num_classes=splits.num_classes, seed=seed
@@ -126,11 +110,12 @@ def measure_delay(recipe: Recipe, splits: Splits, *, device: torch.device) -> Hi
     return measure_delays(
         model,
         train,
-        connect=partial(_processes, recipe, train, largest, seed, device, None),
+        connect=partial(_processes, recipe, train, largest, seed, device, log),
         num_workers=section.num_workers,
         batch_size=largest,
         momentum_kind=section.momentum_kind,
         seed=seed,
+        check_stop=check_stop,
     )
 
 

@@ -4,6 +4,7 @@ import copy
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -15,9 +16,29 @@ from tunecli.theory.delay import HistogramDelay
 from tunecli.theory.stability import MomentumKind
 from tunecli.training.asynchronous.messages import Transport
 from tunecli.training.asynchronous.remote import RemoteTraining, require_delays
+from tunecli.training.protocol import wait_for_step
 
 # Moves no parameter by a bit that counts, and yet no product with it is a slow subnormal number.
 _NO_RATE = 1e-20
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredDelays:
+    """What was measured, and what it cost.
+
+    Args:
+        delay: The delays counted.
+        updates: Updates made for it, counted or not.
+        samples: Samples that the workers were given for it.
+        seconds: Time that it took, the start of the workers included.
+        notes: What happened that a person should find in a log: gradients refused, workers lost.
+    """
+
+    delay: HistogramDelay
+    updates: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 def measure_delays(
@@ -31,7 +52,8 @@ def measure_delays(
     momentum_kind: MomentumKind = "none",
     seed: int = 0,
     limit_s: float = 20.0,
-) -> HistogramDelay:
+    check_stop: Callable[[], None] = lambda: None,
+) -> MeasuredDelays:
     """Run the real thing, updates included, at a rate that changes nothing, and count its delays.
 
     The first 2N updates of N workers are not counted: there the delays rise from 0.
@@ -47,6 +69,7 @@ def measure_delays(
         seed: Seed of the order of the samples.
         limit_s: Seconds after which the count ends, > 0; the start of the workers, which takes
             seconds, is not in them.
+        check_stop: Called several times a second; what it raises ends the measurement.
 
     Raises:
         InvalidValueError: An argument outside its range.
@@ -66,13 +89,14 @@ def measure_delays(
         device=torch.device("cpu"),
         momentum_kind=momentum_kind,
     )
-    record = training.server.record
+    record, started = training.server.record, time.monotonic()
     try:
         for _ in range(warm_up):
-            training.step()
-        before, end = Counter(record.delays), time.monotonic() + limit_s
+            wait_for_step(training, check_stop)
+        before, of_workers = Counter(record.delays), list(record.workers)
+        end = time.monotonic() + limit_s
         for _ in range(updates):
-            training.step()
+            wait_for_step(training, check_stop)
             if time.monotonic() > end:
                 break
     finally:
@@ -83,5 +107,12 @@ def measure_delays(
             "the delays cannot be measured: the untrained model's gradients are not finite; look "
             "at the model and the data"
         )
-    require_delays(record)
-    return HistogramDelay.from_counts(counted)
+    brought = [now - then for now, then in zip(record.workers, of_workers, strict=True)]
+    require_delays(counted, brought)
+    return MeasuredDelays(
+        delay=HistogramDelay.from_counts(counted),
+        updates=training.server.version,
+        samples=training.samples,
+        seconds=time.monotonic() - started,
+        notes=tuple(training.take_notes()),
+    )

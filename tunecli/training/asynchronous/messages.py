@@ -79,14 +79,22 @@ class Transport(Protocol):
             parameters: The flat values; they are copied before this returns.
         """
 
-    def receive(self) -> Gradient | WorkerReady | WorkerLost:
+    def receive(self, timeout_s: float) -> Gradient | WorkerReady | WorkerLost | None:
         """Wait for what comes next, from whichever worker.
 
-        A gradient's tensors may change as soon as its worker is asked again.
+        A gradient's tensors may change as soon as its worker is asked again. A worker that never
+        answers is lost like one that has died.
+
+        Args:
+            timeout_s: Seconds after which None is returned if nothing has come, ≥ 0.
         """
 
     def replace(self, worker: int) -> bool:
-        """Start another worker in the place of a lost one; False when it is given up."""
+        """Start another worker in the place of a lost one; False when it is given up.
+
+        Raises:
+            RunError: None can be started; it is given up.
+        """
 
     def close(self) -> None:
         """End all workers; a second call does nothing."""

@@ -19,6 +19,7 @@ from tunecli.errors import InvalidValueError, RunError, require
 from tunecli.training.asynchronous.messages import Gradient, Work, WorkerLost, WorkerReady
 from tunecli.training.asynchronous.parameters import FlatParameters
 from tunecli.training.asynchronous.shared_memory import Layout, SharedMemory
+from tunecli.training.asynchronous.silence import Silence, SilenceLimits
 from tunecli.training.asynchronous.worker import (
     ANSWER,
     GRADIENT,
@@ -42,8 +43,8 @@ class ProcessWorkers:
     through a pipe say that something is there. The processes end when this object is closed or
     dropped, or when its process is gone, however that happened.
 
-    A worker that died is replaced up to three times, but not twice in a row before it has
-    delivered anything.
+    A worker that says nothing for too long is killed. One that died is replaced up to three times,
+    but not twice in a row before it has delivered anything.
 
     Args:
         model: The network, initialized; its buffers are those that the workers start with.
@@ -55,6 +56,7 @@ class ProcessWorkers:
         threads: Of each process, on the CPU, ≥ 1.
         log: File to which the processes append what they print; without one it is dropped.
         pauses_s: Seconds that each worker waits before each gradient, to test what a slow one does.
+        silence: When a worker has said nothing for too long.
 
     Raises:
         InvalidValueError: An argument outside its range, or a model that cannot be sent.
@@ -73,6 +75,7 @@ class ProcessWorkers:
         threads: int = 1,
         log: Path | None = None,
         pauses_s: Sequence[float] | None = None,
+        silence: SilenceLimits | None = None,
     ) -> None:
         pauses = tuple(pauses_s) if pauses_s is not None else (0.0,) * num_workers
         require(num_workers >= 1, "num_workers", "≥ 1", num_workers)
@@ -88,6 +91,7 @@ class ProcessWorkers:
         self._delivered = [0] * num_workers  # gradients, in this life
         self._told: deque[int] = deque()  # workers whose pipes have something, first come first
         self._children: list[Child | None] = [None] * num_workers
+        self._silence = Silence(num_workers, limits=silence or SilenceLimits())
         self._selector = selectors.DefaultSelector()
         self._end = weakref.finalize(self, _end, self._children, self._selector, self._memory)
         for worker in range(num_workers):
@@ -102,18 +106,26 @@ class ProcessWorkers:
         slot.samples[:size].copy_(work.samples)
         with suppress(OSError):  # it died; `receive` will tell
             child.connection.send_bytes(REQUEST.pack(work.version, size))
+        self._silence.begin(work.worker, "answer")
 
-    def receive(self) -> Gradient | WorkerReady | WorkerLost:
+    def receive(self, timeout_s: float) -> Gradient | WorkerReady | WorkerLost | None:
         """Wait for what comes next; a gradient's tensors are its worker's until it is asked again.
 
         Raises:
             RunError: A device's memory does not suffice.
         """
-        while not self._told:
-            self._told.extend(key.data for key, _ in self._selector.select())
+        if not self._told:
+            self._told.extend(key.data for key, _ in self._selector.select(timeout_s))
+        for worker, what in self._silence.overdue():
+            child = self._children[worker]
+            if child is not None and not child.connection.poll():  # or it has answered, if late
+                return self._kill(worker, child, what)
+        if not self._told:
+            return None
         worker = self._told.popleft()
         child = self._children[worker]
         assert child is not None
+        self._silence.end(worker)
         try:
             message = child.connection.recv_bytes()
         except (EOFError, OSError):
@@ -136,7 +148,11 @@ class ProcessWorkers:
         return self._lose(worker, f"stopped at {error}")
 
     def replace(self, worker: int) -> bool:
-        """Start another process in the place of a lost one, unless that makes no sense any more."""
+        """Start another process in the place of a lost one, unless that makes no sense any more.
+
+        Raises:
+            RunError: The system has no other process, or no memory for it.
+        """
         # It begins with the buffers of the lost one. If that was killed just while it wrote them,
         # some are a batch older than the others: as statistics they are as good.
         hopeless = self._lives[worker] > 1 and not self._delivered[worker]
@@ -199,6 +215,13 @@ class ProcessWorkers:
         child = start_child(serve, setup, log=self._log, pass_fds=(self._memory.descriptor,))
         self._children[worker] = child
         self._selector.register(child.connection, selectors.EVENT_READ, worker)
+        self._silence.begin(worker, "start")
+
+    def _kill(self, worker: int, child: Child, what: str) -> WorkerLost:
+        child.process.kill()  # one that hangs would not see that its pipe has ended
+        self._silence.end(worker)
+        self._retire(worker)
+        return self._lose(worker, what)
 
     def _retire(self, worker: int) -> int:
         child = self._children[worker]

@@ -16,7 +16,6 @@ from tunecli.theory.stability import MomentumKind
 from tunecli.training.asynchronous.arrivals import Arrivals
 from tunecli.training.asynchronous.messages import Gradient, Transport, Work
 from tunecli.training.asynchronous.parameters import FlatParameters
-from tunecli.training.asynchronous.record import DelayRecord
 from tunecli.training.asynchronous.server import ParameterServer, RefusedGradientError
 from tunecli.training.batches import BatchSizes, BatchStream
 from tunecli.training.evaluate import evaluate_model, weights_of
@@ -34,12 +33,14 @@ class RemoteTraining:
 
     - α, β and ν are those of the update that is made; b is that of the moment when the samples were
       handed out: the first few batches of a stage still have the size of the stage before.
-    - `samples` and `batch_sizes` count what was applied; samples of a gradient that was refused, or
-      lost with its worker, are drawn and gone.
-    - A gradient that is not finite is refused. When nothing else has come for a while, the
-      parameters are past saving: from there on `step` returns NaN and changes nothing, and the
-      trial finds that it diverged.
-    - A worker that dies is replaced or dropped (see `Transport.replace`), and training goes on.
+    - `samples` counts what was handed out: also what was refused, lost with its worker, or still
+      in flight at the end. `batch_sizes` counts what was applied.
+    - A gradient that is not finite is refused. When nothing else comes any more, the parameters are
+      past saving (see `ParameterServer.past_saving`): from there on `step` returns NaN and changes
+      nothing, and the trial finds that it diverged.
+    - A worker that dies, or is silent for too long, is replaced or dropped (see
+      `Transport.replace`), and training goes on. The new one goes on with the momentum of the
+      parameters that it reads (see `ParameterServer.hand_out`), as all do after a resume.
     - Running statistics of batch normalization are evaluated as the mean over the workers.
     - Two runs are never quite the same, unless `turns` says who is waited for. A resumed run starts
       its workers again, at the parameters of the checkpoint; its batches go on from there.
@@ -89,7 +90,6 @@ class RemoteTraining:
         self.model = model.to(device)
         self.schedule = schedule
         self.num_workers = num_workers
-        self.samples = 0
         self._device = device
         self._connect = connect
         self._turns = turns
@@ -110,6 +110,7 @@ class RemoteTraining:
         self._buffers: dict[int, tuple[Tensor, ...]] = {}  # the latest of each worker
         self._notes: Counter[str] = Counter()
         self._passed_over = 0  # updates that were due when the parameters were past saving
+        self._misfit = ""  # why a finite gradient was refused, since the last update
 
     @property
     def total_steps(self) -> int:
@@ -122,6 +123,11 @@ class RemoteTraining:
         return self.server.version + self._passed_over
 
     @property
+    def samples(self) -> int:
+        """Samples handed out so far, whatever became of them."""
+        return self._batches.position
+
+    @property
     def batch_sizes(self) -> tuple[tuple[int, int], ...]:
         """The batches of the gradients applied, as (batch size, updates in a row)."""
         return self._seen.runs
@@ -130,24 +136,26 @@ class RemoteTraining:
         """Wait for the next gradient that can be applied, apply it, return its batch's mean loss.
 
         Raises:
+            NotYetError: Nothing has come for a quarter of a second.
             RunError: No worker is left, none brings a usable gradient, a device's memory does not
                 suffice, or no update has had any delay.
         """
         arrivals = self._arrivals or self._start()
-        patience = 0 if self._passed_over else max(3, 2 * self.num_workers)
-        finite = 0
-        for _ in range(patience):
+        while not self.server.past_saving:
             gradient = arrivals.next(self._ask)
             refusal = self._apply(gradient)
             if not refusal:
+                self._misfit = ""
                 return torch.as_tensor(gradient.loss, dtype=self.server.values.dtype)
-            finite += bool(gradient.values.isfinite().all())
+            if gradient.values.isfinite().all():
+                self._misfit = refusal
             self._notes[f"a gradient of worker {gradient.worker} was refused: {refusal}"] += 1
             self._ask(gradient.worker)
-        if finite:
+        if self._misfit:
             raise RunError(
-                f"{patience} gradients in a row were refused, the last one because {refusal}; all "
-                "workers must train the server's model and run this version of tunecli"
+                "every gradient was refused of late, and the last finite one because "
+                f"{self._misfit}; all workers must train the server's model and run this version "
+                "of tunecli"
             )
         self._passed_over += 1
         return torch.full((), math.nan, dtype=self.server.values.dtype)
@@ -184,7 +192,6 @@ class RemoteTraining:
             "server": self.server.state_dict(),
             "buffers": list(self.model.buffers()),
             "position": self._batches.position,
-            "samples": self.samples,
             "seen": self._seen.to_list(),
             "passed_over": self._passed_over,
         }
@@ -196,7 +203,6 @@ class RemoteTraining:
         for buffer, saved in zip(self.model.buffers(), state["buffers"], strict=True):
             buffer.copy_(saved)
         self._batches.position = state["position"]
-        self.samples = state["samples"]
         self._seen = BatchSizes(state["seen"])
         self._passed_over = state["passed_over"]
 
@@ -224,6 +230,7 @@ class RemoteTraining:
         if version < self.total_steps:
             assert self._transport is not None
             samples = self._batches.next(self.schedule.stage_at(version).batch_size)
+            self.server.hand_out(worker)
             self._transport.send(Work(worker, version, samples), self.server.values)
 
     def _apply(self, gradient: Gradient) -> str:
@@ -239,10 +246,9 @@ class RemoteTraining:
             self._buffers.pop(gradient.worker, None)  # so that the latest is the last
             self._buffers[gradient.worker] = tuple(each.clone() for each in gradient.buffers)
         self._ask(gradient.worker)  # before the bookkeeping: it has begun meanwhile
-        self.samples += gradient.batch_size
         self._seen.add(gradient.batch_size)
         if server.version == min(_UPDATES_BEFORE_VERDICT * self.num_workers, self.total_steps):
-            require_delays(server.record)
+            require_delays(server.record.delays, server.record.workers)
         return ""
 
     def _merge_buffers(self) -> None:
@@ -257,17 +263,21 @@ class RemoteTraining:
                 own.copy_(torch.stack(usable).mean(dim=0) if mean else usable[-1])
 
 
-def require_delays(record: DelayRecord) -> None:
+def require_delays(delays: Counter[int], workers: Sequence[int]) -> None:
     """Let nothing be called asynchronous that is not.
+
+    Args:
+        delays: Updates by their delay.
+        workers: Updates of each worker.
 
     Raises:
         RunError: There are updates, and none had a delay.
     """
-    if set(record.delays) == {0}:
-        active = sum(count > 0 for count in record.workers)
+    if set(delays) == {0}:
+        active = sum(count > 0 for count in workers)
         raise RunError(
-            f"asynchronous training must have delays, but all {record.delays.total()} updates had "
-            f"the delay 0, and {active} of {len(record.workers)} workers brought them; let at "
-            "least two workers compute at the same time, each on a core or a device of its own, or "
-            "choose training.algorithm centralized"
+            f"asynchronous training must have delays, but all {delays.total()} updates had the "
+            f"delay 0, and {active} of {len(workers)} workers brought them; let at least two "
+            "workers compute at the same time, each on a core or a device of its own, or choose "
+            "training.algorithm centralized"
         )

@@ -30,7 +30,9 @@ class ParameterServer:
                    θ_{t+1} = θ_t − α [(1 − ν) g + ν d_{t+1}]                    (the last two)
 
     ν = 1 is STAB's. `standard` has one buffer d, `shifted` one per worker: a worker that reads the
-    parameters when its last update has been applied finds θ_{t−τ} just moved along its own d.
+    parameters when its last update has been applied finds θ_{t−τ} just moved along its own d. One
+    that reads them otherwise (it is new, or its last gradient was refused) finds them moved along
+    another's d, and takes that: see `hand_out`.
     `none` ignores the stage's β and ν. Weight decay is taken from the present parameters, not from
     those that the gradient was computed at.
 
@@ -70,6 +72,8 @@ class ParameterServer:
         self._parameters = nn.Parameter(parameters)  # the same numbers, for the optimizer
         self._staleness_factor = staleness_factor
         self._velocities: dict[int, Tensor] = {}  # by worker; `standard` has the one of "worker" 0
+        self._latest: int | None = None  # whose gradient the last update was
+        self._refused_in_a_row = 0
         self._optimizer = QHM(
             [self._parameters],
             0.0,
@@ -88,6 +92,25 @@ class ParameterServer:
         self._parameters.data = self.values
         return kept
 
+    @property
+    def past_saving(self) -> bool:
+        """Whether max(3, 2N) gradients in a row were refused: what is not finite came to stay.
+
+        One bad batch is not that, and neither are those of all N workers at one bad version.
+        """
+        return self._refused_in_a_row >= max(3, 2 * len(self.record.workers))
+
+    def hand_out(self, worker: int) -> None:
+        """Tell that a worker reads θ as it is now: with `shifted`, d_{t−τ} is what moved it here.
+
+        Where the last update was the worker's own, it has that d. Where it was not (the worker is
+        new, all of them are after a resume, or its gradient was refused), a d of its own would be
+        older than θ_{t−τ}, which Eq. 10 does not mean, and d = 0 would be that of θ_0 alone.
+        """
+        latest = self._latest
+        if self.momentum_kind == "shifted" and latest is not None and latest != worker:
+            self._velocity(worker).copy_(self._velocity(latest))
+
     def apply(self, gradient: Gradient, stage: Stage, *, velocity: Tensor | None = None) -> int:
         """One update.
 
@@ -101,14 +124,27 @@ class ParameterServer:
             The delay τ = `self.version` − `gradient.version` from before the update.
 
         Raises:
+            RefusedGradientError: See `check`.
+        """
+        self.check(gradient)
+        return self.update(gradient, stage, velocity=velocity)
+
+    def check(self, gradient: Gradient) -> None:
+        """Count and refuse a gradient that cannot be applied.
+
+        Raises:
             RefusedGradientError: The gradient is not finite, of another shape, dtype or device
                 than the parameters, or names a worker or a version that does not exist. Nothing
-                but `record.refused` has changed.
+                but the count of refusals has changed.
         """
         reason = self._objection(gradient)
         if reason:
             self.record.refused += 1
+            self._refused_in_a_row += 1
             raise RefusedGradientError(reason)
+
+    def update(self, gradient: Gradient, stage: Stage, *, velocity: Tensor | None = None) -> int:
+        """`apply` a gradient that `check` has let pass."""
         delay = self.version - gradient.version
         (group,) = self._optimizer.param_groups
         group["lr"] = stage.learning_rate
@@ -125,6 +161,7 @@ class ParameterServer:
         self._optimizer.step()
         self._parameters.grad = None
         self.version += 1
+        self._latest, self._refused_in_a_row = gradient.worker, 0
         self.record.applied(gradient.worker, delay)
         return delay
 
@@ -139,6 +176,8 @@ class ParameterServer:
             "values": self.values,
             "velocities": dict(self._velocities),
             "version": self.version,
+            "latest": self._latest,
+            "refused_in_a_row": self._refused_in_a_row,
             "record": self.record.state_dict(),
         }
 
@@ -150,6 +189,8 @@ class ParameterServer:
             for worker, velocity in state["velocities"].items()
         }
         self.version = state["version"]
+        self._latest = state.get("latest")
+        self._refused_in_a_row = state.get("refused_in_a_row", 0)
         self.record.load_state_dict(state["record"])
 
     def _velocity(self, worker: int) -> Tensor:

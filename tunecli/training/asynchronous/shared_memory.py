@@ -58,11 +58,15 @@ class SharedMemory:
 
     def __init__(self, num_bytes: int, descriptor: int | None = None) -> None:
         self.num_bytes = num_bytes
-        if descriptor is None:
-            descriptor = _new_file()
-            os.ftruncate(descriptor, num_bytes)
-        self.descriptor = descriptor
-        self._map = mmap.mmap(descriptor, num_bytes)
+        self.descriptor = _new_file() if descriptor is None else descriptor
+        try:
+            if descriptor is None:
+                os.ftruncate(self.descriptor, num_bytes)
+            self._map = mmap.mmap(self.descriptor, num_bytes)
+        except BaseException:
+            if descriptor is None:
+                self.close_descriptor()
+            raise
 
     def close_descriptor(self) -> None:
         """Let no other process have it from here on; the tensors stay."""

@@ -1,5 +1,6 @@
 """Asynchronous SGD in one process: every gradient is computed at parameters of a chosen age."""
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,8 +38,11 @@ class SimulatedTraining:
     of one per worker, and per update no more than centralized training but a copy of the
     parameters. Versions are kept while a later turn reads them, and no longer.
 
-    A gradient that the server refuses uses up its turn and its batch: the parameters stay as they
-    are, and so does the version that delays are measured by.
+    A gradient that the server refuses uses up its batch, which leaves no trace in the buffers: the
+    turn's gradient is computed again, at the same parameters, with the next batch, so a turn is an
+    update and its delay that of the delivery. When batch after batch is refused, the parameters are
+    past saving (see `ParameterServer.past_saving`): from there on `step` returns NaN and changes
+    nothing, and the trial finds that it diverged. `batch_sizes` counts what was applied.
 
     Differs from STAB's experiments, where every worker has running statistics of batch
     normalization of its own: here the buffers of the model are common to all workers, as every
@@ -85,13 +89,15 @@ class SimulatedTraining:
         self.model = model.to(device)
         self.schedule = schedule
         self.delivery = delivery
-        self.steps = 0
+        self.steps = 0  # turns: updates, and those passed over when they were past saving
         self._device = device
         self._train = train.to(device)
         self._reset_momentum = reset_momentum
         self._batches = BatchStream(len(train), seed=seed, device=device)
         self._seen = BatchSizes()
         self._flat = FlatParameters(self.model)
+        self._buffers = list(self.model.buffers())
+        self._buffers_before = [buffer.clone() for buffer in self._buffers]  # the batch
         self.server = ParameterServer(
             self._flat.values,
             num_workers=delivery.num_workers,
@@ -119,7 +125,7 @@ class SimulatedTraining:
 
     @property
     def batch_sizes(self) -> tuple[tuple[int, int], ...]:
-        """The batches that the model saw, read off its inputs, as (batch size, updates)."""
+        """The batches of the updates, read off the model's inputs, as (batch size, updates)."""
         return self._seen.runs
 
     def step(self) -> Tensor:
@@ -133,29 +139,18 @@ class SimulatedTraining:
             self._forget_momentum()
         read = int(self.delivery.read[turn])
         version = self._kept[read] if read < turn else self._present()
-        chosen = self._batches.next(stage.batch_size)
-        inputs = self._train.inputs[chosen]
         self._flat.point_at(version.values)
-        loss = functional.cross_entropy(self.model(inputs), self._train.targets[chosen])
-        self._flat.zero_gradient()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature is untyped
-        gradient = Gradient(
-            worker=0 if self.delivery.worker is None else int(self.delivery.worker[turn]),
-            version=version.number,
-            values=self._flat.gradient,
-            loss=loss.detach(),
-            batch_size=len(inputs),
-        )
+        gradient = self._usable_gradient(turn, read, stage.batch_size)
         velocity = self._keep(turn, read, version)
-        try:
-            self.server.apply(gradient, stage, velocity=velocity)
+        if gradient is not None:
+            self.server.update(gradient, stage, velocity=velocity)
             self._velocity = velocity
-        except RefusedGradientError as error:
-            self._refusals[str(error)] += 1
+            self._seen.add(gradient.batch_size)
         self._flat.point_at(self.server.values)
         self.steps += 1
-        self._seen.add(len(inputs))
-        return loss.detach()
+        if gradient is None:
+            return torch.full_like(self.server.values[0], math.nan)
+        return torch.as_tensor(gradient.loss)
 
     def evaluate(self, split: Split) -> Evaluation:
         """Mean cross-entropy and accuracy of the server's parameters, in evaluation mode."""
@@ -190,10 +185,7 @@ class SimulatedTraining:
         return {
             "model": self.model.state_dict(),
             "server": self.server.state_dict(),
-            "kept": {
-                turn: {"number": one.number, "values": one.values}
-                for turn, one in self._kept.items()
-            },
+            "kept": {turn: {"values": one.values} for turn, one in self._kept.items()},
             "velocities": {
                 turn: one.velocity
                 for turn, one in {**self._kept, self.steps: self._present()}.items()
@@ -211,7 +203,7 @@ class SimulatedTraining:
         self.server.load_state_dict(state["server"])
         velocities = {turn: self._copied(one) for turn, one in state["velocities"].items()}
         self._kept = {
-            turn: _Version(one["number"], self._copied(one["values"]), velocities.get(turn))
+            turn: _Version(self._copied(one["values"]), velocities.get(turn))
             for turn, one in state["kept"].items()
         }
         self.steps = state["steps"]
@@ -220,8 +212,28 @@ class SimulatedTraining:
         self._seen = BatchSizes(state["seen"])
         restore_random_state(state, self._device)
 
+    def _usable_gradient(self, turn: int, read: int, batch_size: int) -> Gradient | None:
+        """A turn's gradient, where the model points; None if the parameters are past saving."""
+        worker = 0 if self.delivery.worker is None else int(self.delivery.worker[turn])
+        while not self.server.past_saving:
+            _copy_all(self._buffers, self._buffers_before)
+            chosen = self._batches.next(batch_size)
+            inputs = self._train.inputs[chosen]
+            loss = functional.cross_entropy(self.model(inputs), self._train.targets[chosen])
+            self._flat.zero_gradient()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature is untyped
+            gradient = Gradient(worker, read, self._flat.gradient, loss.detach(), len(inputs))
+            try:
+                self.server.check(gradient)
+            except RefusedGradientError as error:
+                self._refusals[str(error)] += 1
+                _copy_all(self._buffers_before, self._buffers)
+            else:
+                return gradient
+        return None
+
     def _present(self) -> "_Version":
-        return _Version(self.server.version, self.server.values, self._velocity)
+        return _Version(self.server.values, self._velocity)
 
     def _keep(self, turn: int, read: int, version: "_Version") -> Tensor | None:
         """Let go of what no later turn reads, keep what one does; return d for the update."""
@@ -246,16 +258,19 @@ class SimulatedTraining:
         return torch.empty_like(self.server.values).copy_(saved)
 
 
+def _copy_all(source: list[Tensor], to: list[Tensor]) -> None:
+    if to:
+        torch._foreach_copy_(to, source)  # a few kernels, not one for each
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Version:
     """The parameters as a turn found them.
 
     Args:
-        number: Updates that they had seen: fewer than turns, where gradients were refused.
         values: θ, flat; for good while a later turn reads them.
         velocity: The d that moved them here, where delays are drawn and momentum is shifted.
     """
 
-    number: int
     values: Tensor
     velocity: Tensor | None

@@ -1,6 +1,7 @@
 """A worker process: one gradient after the other, at the parameters that lie in its slot."""
 
 import io
+import math
 import struct
 import time
 import traceback
@@ -128,9 +129,11 @@ class _Computing:
         self._flat.zero_gradient()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature is untyped
         self._slot.gradient.copy_(self._flat.gradient)
+        mean_loss = loss.item()
+        usable = math.isfinite(mean_loss)  # or the server refuses the gradient: forget the batch
         for buffer, shared in self._buffers:
-            shared.copy_(buffer)
-        return len(inputs), loss.item()
+            (shared if usable else buffer).copy_(buffer if usable else shared)
+        return len(inputs), mean_loss
 
 
 def _pin(*shared: torch.Tensor) -> None:
