@@ -236,3 +236,22 @@ def test_names_of_kinds_and_rules_are_the_theorys() -> None:
     assert get_args(delays.MomentumKind) == get_args(stability.MomentumKind)
     assert get_args(delays.ScalingRule) == get_args(delay_scaling.ScalingRule)
     assert reading.LARGEST_DELAY == delays.LARGEST_DELAY
+
+
+def test_a_clock_is_counted_for_the_schedule(run: Run) -> None:
+    clock = "training.asynchronous={delay: {name: clock, speeds: [1, 1, 1, 0.1]}}"
+    done = run("schedule", "digits-asynchronous", clock, "--learning-rate", 0.4, "--json")
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["delay"]["kind"] == "histogram"
+    assert abs(result["delay"]["mean"] - 3) < 0.1
+    assert 0.2 < result["scaling"]["factor"] < 0.7
+
+
+def test_a_staleness_aware_recipe_keeps_its_rates_and_says_why(run: Run) -> None:
+    aware = "training.asynchronous={num_workers: 16, staleness_aware: true}"
+    done = run("schedule", "digits-asynchronous", aware, "--learning-rate", 0.4)
+    assert "every update is scaled by its own delay" in done.stdout
+    assert "scaling none" not in done.stdout
+    done = run("schedule", "digits-asynchronous", aware, "--learning-rate", 0.4, "--json")
+    assert json.loads(done.stdout)["scaling"]["factor"] is None

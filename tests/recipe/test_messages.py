@@ -308,7 +308,7 @@ def test_any_value_anywhere_gets_our_sentences(place: tuple[Any, ...], value: An
             "version: 1\ntraining: {algorithm: asynchronous}",
             (
                 "foo.yaml:2: training.asynchronous must be given with training.algorithm "
-                "asynchronous; add `num_workers: 16` below it"
+                "asynchronous; add, for example, `asynchronous: {num_workers: 16}` to training"
             ),
         ),
         (
@@ -341,7 +341,8 @@ def test_any_value_anywhere_gets_our_sentences(place: tuple[Any, ...], value: An
             ),
             (
                 "foo.yaml:5: training.asynchronous.num_workers must not stand beside a simulated "
-                "delay (constant) but got 4; remove one of the two: the delay needs no workers"
+                "delay (constant) but got 4; remove it (on the command line: "
+                "training.asynchronous.num_workers=null)"
             ),
         ),
         (

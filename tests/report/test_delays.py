@@ -55,12 +55,20 @@ def test_without_a_measured_delay_there_is_no_chart(facts: Any) -> None:
 def test_lines_say_the_rate_its_factor_and_what_was_measured() -> None:
     found = dict(delay_lines(FACTS))
     assert found["Rate"] == (
-        "0.0891 under delay: × 0.2225 (exact, for a histogram delay of mean 3.02)"
+        "0.0891 under delay: × 0.2225 (exact, for measured delays, 3.02 on average)"
     )
     assert found["Delay"] == (
-        "3 on average, 4 at most, measured over 100 updates; 1 gradient refused; 2 workers lost"
+        "3 on average, 4 at most, measured over 100 updates; 1 gradient refused; 2 workers "
+        "lost, 2 replaced"
     )
     assert found["Batch norm"] == "evaluated with statistics: common"
+
+
+def test_lines_of_a_staleness_aware_training_name_the_rule_and_no_rate() -> None:
+    scaling = {"rule": "exact", "factor": None}
+    aware = {**FACTS, "staleness_aware": True, "learning_rate": None, "scaling": scaling}
+    assert dict(delay_lines(aware))["Rate"] == "every update's is scaled by its own delay (exact)"
+    assert "Rate" not in dict(delay_lines({**FACTS, "learning_rate": None}))
 
 
 def test_lines_of_a_centralized_training_are_none() -> None:

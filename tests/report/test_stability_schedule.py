@@ -36,7 +36,7 @@ def words(found: dict[str, Any], **options: Any) -> str:
 def test_scaled_view_begins_with_the_rate_and_its_reason() -> None:
     text = words(result())
     assert text.startswith("learning_rate 0.0075 = 0.3 × 0.025 at delay 31")
-    assert "exactly (aη = 2 sin(π/(4τ+2)), STAB Eq. 6)" in text
+    assert "under this delay (aη = 2 sin(π/(4τ+2)), STAB Eq. 6) over that of plain SGD" in text
     assert "Momentum 0.9 is dropped" in text
     assert "1 0.3 0.0075 0 0.5 256 1,000 256,000" in text
     assert "inverse: 1/τ 0.032 0.0096 +28 %" in text

@@ -52,40 +52,42 @@ class AskedDelay:
         num_workers: The number of workers that it stands for, where it was given as one.
         momentum_kind: Where the momentum buffer is.
         rule: How the rates are scaled.
+        staleness_aware: Whether every update is, by its own delay.
     """
 
     delay: "DelayDistribution"
     num_workers: int | None
     momentum_kind: MomentumKind
     rule: "Rule"
+    staleness_aware: bool = False
 
     def scale(self, stagewise: "Schedule") -> "DelayScaling":
         """The schedule as it is trained under the delay."""
         from tunecli.schedule.asynchronous import scale_for_delay
 
         return scale_for_delay(
-            stagewise, self.delay, momentum_kind=self.momentum_kind, rule=self.rule
+            stagewise,
+            self.delay,
+            momentum_kind=self.momentum_kind,
+            rule=self.rule,
+            staleness_aware=self.staleness_aware,
         )
 
     def to_dict(self, stagewise: "Schedule", scaled: "DelayScaling") -> dict[str, Any]:
         """What `schedule --asynchronous --json` prints; see `docs/stability.md`."""
-        from tunecli.theory.delay_scaling import compare_rules
+        from tunecli.schedule.asynchronous import compare_factors
 
         before, after = stagewise.stages[0], scaled.schedule.stages[0]
-        rules = compare_rules(
-            self.delay,
-            momentum=after.momentum,
-            momentum_kind=self.momentum_kind,
-            discount=after.discount,
-        )
+        rules = compare_factors(stagewise, self.delay, momentum_kind=self.momentum_kind)
         exact = next(each.factor for each in rules if each.rule == "exact")
         workers = {} if self.num_workers is None else {"num_workers": self.num_workers}
         return {
-            "learning_rate": after.learning_rate,
+            "learning_rate": None if self.staleness_aware else after.learning_rate,
             "scaling": {
                 "rule": self.rule,
                 "factor": scaled.factor,
-                "error": scaled.factor / exact - 1,
+                "error": None if scaled.factor is None else scaled.factor / exact - 1,
+                "staleness_aware": self.staleness_aware,
                 "momentum_kind": self.momentum_kind,
                 "approximations": [
                     {
@@ -99,6 +101,7 @@ class AskedDelay:
                 ],
             },
             "delay": {**self.delay.to_dict(), **workers},
+            "warnings": [] if scaled.warning is None else [scaled.warning],
             "schedule": stagewise.to_list(),
             "scaled_schedule": scaled.schedule.to_list(),
         }
@@ -132,12 +135,14 @@ def asked_delay(
     if len(named) > 1:
         raise InvalidValueError(f"{' and '.join(named)} exclude each other; give one of them")
     found, num_workers = _given_delay(delay, workers, histogram), workers
+    aware = False
     if found is None:
         found, num_workers = _recipe_delay(section)
     if section is not None:
         momentum_kind = momentum_kind or section.momentum_kind
-        rule = rule or ("none" if section.staleness_aware else section.scaling)
-    return AskedDelay(found, num_workers, momentum_kind or "none", rule or "exact")
+        aware = section.staleness_aware and rule is None
+        rule = rule or section.scaling
+    return AskedDelay(found, num_workers, momentum_kind or "none", rule or "exact", aware)
 
 
 def _given_delay(
@@ -174,6 +179,10 @@ def _recipe_delay(section: "AsynchronousSection | None") -> "tuple[DelayDistribu
     from tunecli.recipe.derive import declared_delay
 
     found = declared_delay(section)
+    if section.delay.name == "clock":
+        from tunecli.training.asynchronous.plan import clock_delays
+
+        found = clock_delays(section)
     if found is None:
         raise InvalidValueError(
             f"the recipe's delays are known only once they are measured, in training; {remedy} (a "

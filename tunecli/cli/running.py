@@ -131,6 +131,7 @@ def train_to_result(
                         device=device,
                         interrupt=interrupt,
                         on_progress=on_progress,
+                        on_measure=view.measuring,
                     )
             except InterruptedRunError as stopped:
                 raise resumable(stopped, run) from None

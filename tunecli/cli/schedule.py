@@ -104,7 +104,7 @@ def schedule(
 
     Options override the recipe's numbers. The conditions of the QHM paper's Theorem 4 are
     checked: with the table on stdout, otherwise on stderr where one fails. They are advice; the
-    exit code is 0 all the same.
+    exit code is 0 all the same. Theorem 4 knows no delay, so with one they are not.
 
     With --asynchronous the schedule is the one without delay, and what is printed beside it is as
     stable under the delay: `tunecli schedule … --asynchronous --workers 32`.

@@ -6,6 +6,8 @@ import signal
 from types import FrameType, TracebackType
 from typing import Protocol, Self
 
+from tunecli.errors import InterruptedRunError
+
 
 class StopRequest(Protocol):
     """What a running trial asks whether to stop: a signal, or whoever started the trial."""
@@ -17,6 +19,17 @@ class StopRequest(Protocol):
     @property
     def signal_number(self) -> int | None:
         """The signal that an interrupted run reports."""
+
+
+def check_stop(request: StopRequest) -> None:
+    """For work that has no checkpoint of its own and is begun again.
+
+    Raises:
+        InterruptedRunError: A stop was requested.
+    """
+    if request.requested:
+        assert request.signal_number is not None
+        raise InterruptedRunError("stopped on request", request.signal_number)
 
 
 class Interrupt:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,17 @@ import torch
 
 from tunecli.data.load import load_splits, training_samples
 from tunecli.errors import RunError
-from tunecli.execution.delay import asynchronous_facts, delay_of_run
+from tunecli.execution.delay import RunDelay, asynchronous_facts, delay_of_run
 from tunecli.execution.device import cpu_threads
 from tunecli.execution.environment import environment
 from tunecli.execution.files import RESULT_FORMAT, write_aside
 from tunecli.execution.in_process import execute
-from tunecli.execution.interrupt import Interrupt
+from tunecli.execution.interrupt import Interrupt, check_stop
 from tunecli.execution.run_folder import RunFolder
-from tunecli.recipe import Recipe, derive_schedule, require_learning_rate, trial_schedule
+from tunecli.recipe import Recipe, delay_scaling, derive_schedule, require_learning_rate
 from tunecli.schedule import unmet_conditions
-from tunecli.training import Trial
+from tunecli.schedule.asynchronous import DelayScaling
+from tunecli.training import Trial, TrialOutcome
 from tunecli.training.build import build_trial
 
 
@@ -32,6 +34,7 @@ def train_once(
     device: torch.device,
     interrupt: Interrupt,
     on_progress: Callable[[Trial], None],
+    on_measure: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Train to the end of the schedule, or go on with a training that was stopped.
 
@@ -45,6 +48,7 @@ def train_once(
         device: Where to train.
         interrupt: Asked several times a second.
         on_progress: Called several times a second.
+        on_measure: See `delay_of_run`.
 
     Returns:
         The content of result.json; see `docs/result.md`.
@@ -59,8 +63,16 @@ def train_once(
     derived = derive_schedule(recipe.schedule, rate, samples)
     splits = load_splits(recipe.data, ("train", "validation"))
     with cpu_threads(recipe.training.cpu_threads):
-        delay = delay_of_run(recipe, run, splits, device=device)
-    schedule = trial_schedule(recipe, rate, samples, delay)
+        found = delay_of_run(
+            recipe,
+            run,
+            splits,
+            device=device,
+            check_stop=partial(check_stop, interrupt),
+            on_measure=on_measure,
+        )
+    scaled = None if found is None else delay_scaling(recipe, derived, found.delay)
+    schedule = derived if scaled is None else scaled.schedule
 
     def finish(trial: Trial) -> dict[str, Any]:
         _save_weights(trial.training.weights(), run.path / "model.pt")
@@ -96,21 +108,28 @@ def train_once(
         "reason": outcome.reason,
         "schedule": schedule.to_list(),
         "asynchronous": None
-        if delay is None
-        else asynchronous_facts(recipe, derived, delay, [outcome.measured]),
+        if scaled is None
+        else asynchronous_facts(recipe, scaled, scaled.delay, [outcome.measured]),
         "batch_sizes": [list(run_length) for run_length in outcome.batch_sizes],
         "validation": None if outcome.final is None else asdict(outcome.final),
         "test": extra["test"],
         "curve": [asdict(point) for point in outcome.curve],
-        "spent": {
-            "updates": outcome.steps,
-            "samples": outcome.samples,
-            "seconds": outcome.seconds,
-            "epochs": outcome.samples / len(splits["train"]),
-        },
-        "warnings": unmet_conditions(schedule),
+        "spent": _spent(outcome, found, samples),
+        "warnings": unmet_conditions(schedule) if scaled is None else _warnings(scaled),
         "environment": environment(device, recipe.training.cpu_threads),
     }
+
+
+def _warnings(scaled: DelayScaling) -> list[str]:
+    return [] if scaled.warning is None else [scaled.warning]
+
+
+def _spent(outcome: TrialOutcome, delay: RunDelay | None, samples: int) -> dict[str, float]:
+    """The bill: the training, and what it took to measure its delay."""
+    spent = {"updates": outcome.steps, "samples": outcome.samples, "seconds": outcome.seconds}
+    if delay is not None:
+        spent = {name: spent[name] + more for name, more in delay.bill.items()}
+    return {**spent, "epochs": spent["samples"] / samples}
 
 
 def _save_weights(weights: dict[str, Any], path: Path) -> None:

@@ -185,7 +185,7 @@ class AsynchronousSection(Section):
         elif num_workers is not None:
             raise broken_rule(
                 f"not stand beside a simulated delay ({info.data['delay'].name})",
-                "remove one of the two: the delay needs no workers",
+                "remove it (on the command line: training.asynchronous.num_workers=null)",
             )
         return num_workers
 
@@ -193,9 +193,9 @@ class AsynchronousSection(Section):
     @classmethod
     def _by_a_rule_that_is_defined(cls, staleness_aware: bool, info: ValidationInfo) -> bool:
         scaling = info.data.get("scaling")
-        if staleness_aware and scaling in ("inverse", "none"):
+        if staleness_aware and scaling in ("eq8", "inverse", "none"):
             raise broken_rule(
                 f"be false with scaling {scaling}",
-                "write `scaling: exact`, which is defined at every delay",
+                "write `scaling: exact`, which is right at delay 0, too",
             )
         return staleness_aware

@@ -83,7 +83,8 @@ def delay_scaling(recipe: Recipe, schedule: Schedule, delay: DelayDistribution) 
         schedule,
         delay,
         momentum_kind=section.momentum_kind,
-        rule="none" if section.staleness_aware else section.scaling,
+        rule=section.scaling,
+        staleness_aware=section.staleness_aware,
     )
 
 

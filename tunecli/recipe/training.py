@@ -66,7 +66,8 @@ class TrainingSection(Section):
         algorithm = info.data.get("algorithm")
         if algorithm == "asynchronous" and asynchronous is None:
             raise broken_rule(
-                "be given with training.algorithm asynchronous", "add `num_workers: 16` below it"
+                "be given with training.algorithm asynchronous",
+                "add, for example, `asynchronous: {num_workers: 16}` to training",
             )
         if algorithm == "centralized" and asynchronous is not None:
             raise broken_rule(

@@ -73,9 +73,9 @@ def delay_lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     scaling, delay = mapping(facts.get("scaling")), mapping(facts.get("delay"))
     rate, factor = number(facts.get("learning_rate")), number(scaling.get("factor"))
     if facts.get("staleness_aware"):
-        yield "Rate", "every update's scaled by its own delay"
+        yield "Rate", f"every update's is scaled by its own delay ({scaling.get('rule')})"
     elif rate is not None and factor is not None:
-        known = f"a {delay.get('kind')} delay of mean {_rounded(delay.get('mean'))}"
+        known = delay_words(str(delay.get("kind")), number(delay.get("mean")))
         text = f"{rate:.6g} under delay: × {factor:.5g} ({scaling.get('rule')}, for {known})"
         yield "Rate", text
     delays = _delays(mapping(facts.get("delays")))
@@ -85,9 +85,27 @@ def delay_lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for state, noun in (("refused", "gradient"), ("lost", "worker")):
             if found := positive(facts.get(state)):
                 text += f"; {count(found, noun)} {state}"
+        if found := positive(facts.get("replaced")):
+            text += f", {found:.0f} replaced"
         yield "Delay", text
     if facts.get("batch_norm"):
         yield "Batch norm", f"evaluated with statistics: {facts['batch_norm']}"
+
+
+def delay_words(kind: str, mean: float | None) -> str:
+    """A distribution of delays in a few words.
+
+    >>> delay_words("constant", 15.0), delay_words("histogram", 3.0017)
+    ('delay 15', 'measured delays, 3.002 on average')
+    """
+    if kind == "constant":
+        return f"delay {_rounded(mean)}"
+    return f"{'measured' if kind == 'histogram' else kind} delays, {_rounded(mean)} on average"
+
+
+def measuring_line(num_workers: int) -> str:
+    """What is said before the workers of a run are watched."""
+    return f"measuring the delay of {count(num_workers, 'worker')} …"
 
 
 def _rounded(value: object) -> str:

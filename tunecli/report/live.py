@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tunecli.report.delays import delay_words, measuring_line
 from tunecli.report.text import count, duration, sparkline
 from tunecli.schedule.asynchronous import DelayScaling
 from tunecli.search.events import (
@@ -113,8 +114,7 @@ class SearchView:
         """Take note of an event."""
         match event:
             case DelayMeasuring():
-                what = f"measuring the delay of {count(event.num_workers, 'worker')} …"
-                self._console.print(what, highlight=False)
+                self._console.print(measuring_line(event.num_workers), highlight=False)
             case SearchStarted():
                 self._start(event)
             case ProbeFinished():
@@ -344,9 +344,11 @@ def _key(phase: str, trial: TrialStarted | TrialProgressed | TrialRecord) -> tup
 
 
 def _scaling_line(scaling: DelayScaling) -> str:
-    delay = f"{scaling.delay.kind} delay of mean {scaling.delay.mean:.4g}"
+    delay = delay_words(scaling.delay.kind, scaling.delay.mean)
+    if scaling.factor is None:
+        return f"{delay}: every update × what its own delay allows ({scaling.rule})"
     if scaling.rule == "none":
-        return f"{delay}: no rate is scaled for it as a whole"
+        return f"{delay}: no rate is scaled for it"
     return f"{delay}: every rate × {scaling.factor:.5g} ({scaling.rule})"
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunecli.report.stability_table import percent
+from tunecli.report.tables import warning_lines
 from tunecli.schedule import Schedule
 
 _RULES = {
@@ -33,16 +34,19 @@ def scaled_view(result: dict[str, Any], *, training_samples: int | None = None) 
         training_samples: Size of the training set, where it is known, to count in epochs.
     """
     before, scaling, delay = result["schedule"][0], result["scaling"], result["delay"]
-    constant = delay["kind"] == "constant"
-    headline = Text.assemble(
-        "learning_rate ",
-        (f"{result['learning_rate']:.6g}", "bold green"),
-        f" = {before['learning_rate']:g} × {scaling['factor']:.6g} at "
-        f"{'' if constant else 'mean '}delay {delay['mean']:.6g}",
-    )
+    where = f"{'' if delay['kind'] == 'constant' else 'mean '}delay {delay['mean']:.6g}"
+    if scaling.get("staleness_aware"):
+        headline = Text(f"learning_rate {before['learning_rate']:g}, less at every update: {where}")
+    else:
+        headline = Text.assemble(
+            "learning_rate ",
+            (f"{result['learning_rate']:.6g}", "bold green"),
+            f" = {before['learning_rate']:g} × {scaling['factor']:.6g} at {where}",
+        )
     reasons = [Text(sentence) for sentence in _reasons(result)]
     stages = _stages_table(result, training_samples)
-    return Group(headline, *reasons, Text(), stages, _rules_table(result))
+    warnings = warning_lines(result.get("warnings", []))
+    return Group(headline, *reasons, Text(), stages, _rules_table(result), *warnings)
 
 
 def _reasons(result: dict[str, Any]) -> Iterator[str]:
@@ -54,7 +58,12 @@ def _reasons(result: dict[str, Any]) -> Iterator[str]:
             f"{workers} workers served in turn: every gradient is {workers} − 1 = "
             f"{delay['mean']:g} updates late."
         )
-    if scaling["rule"] == "none":
+    if scaling.get("staleness_aware"):
+        yield (
+            "Staleness-aware: every update is scaled by its own delay (rule "
+            f"{_RULES[scaling['rule']]}), so the stages keep their rates."
+        )
+    elif scaling["rule"] == "none":
         yield "The rates are left as they are (scaling none)."
     elif scaling["rule"] != "exact":
         yield (
@@ -63,13 +72,13 @@ def _reasons(result: dict[str, Any]) -> Iterator[str]:
         )
     elif constant:
         yield (
-            "A minimum stays as stable as it is without delay: the factor is the ratio of the "
-            f"largest stable rates, exactly ({_EQUATIONS[kind]})."
+            f"The factor is the largest stable rate under this delay ({_EQUATIONS[kind]}) over "
+            "that of plain SGD without delay (aη = 2): minima stay as stable as they are for it."
         )
     else:
         yield (
-            "The delay is random, so the factor keeps mean-square stability, where the iterates' "
-            "spread stays bounded and not their mean alone."
+            "The delay is random, so the factor keeps mean-square stability: the iterates' spread "
+            "stays bounded, not their mean alone."
         )
         mean = _approximation(scaling, "mean")
         yield (

@@ -84,7 +84,11 @@ def search_summary(result: dict[str, Any], samples: int) -> Group:
     if rate is None:
         grid.add_row("Found", Text("no usable learning rate", style="red"))
     else:
-        grid.add_row("Found", Text(f"learning_rate {rate:g}", style="bold green"))
+        found = Text(f"learning_rate {rate:g}", style="bold green")
+        late = mapping(result.get("asynchronous")).get("learning_rate")
+        if late is not None:
+            found.append(f" without delay, {late:.6g} under it", style="bold")
+        grid.add_row("Found", found)
     because = "" if rate is None else f"at {rate:g} because "
     grid.add_row("Stopped", Text(f"{because}{result['stop']['explanation']}"))
     for name, line in _certificate_lines(result):

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
-from tunecli.report.delays import delay_lines
+from tunecli.report.delays import delay_lines, measuring_line
 from tunecli.report.plain import mapping
 from tunecli.report.tables import schedule_table, warning_lines
 from tunecli.report.text import count, duration, sparkline
@@ -44,6 +44,10 @@ class TrainingView:
         traceback: TracebackType | None,
     ) -> None:
         self._progress.stop()
+
+    def measuring(self, num_workers: int) -> None:
+        """Say that real workers are watched for their delay first."""
+        self._console.print(measuring_line(num_workers), highlight=False)
 
     def __call__(self, *, steps: int, total_steps: int, curve: Sequence[dict[str, Any]]) -> None:
         """Show how far the training has come; `curve` is the one of result.json so far."""

@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
-from tunecli.execution.delay import asynchronous_facts
+from tunecli.execution.delay import RunDelay, asynchronous_facts
 from tunecli.execution.environment import environment
 from tunecli.execution.files import RESULT_FORMAT
-from tunecli.recipe import Recipe, derive_schedule
+from tunecli.recipe import Recipe, delay_scaling, derive_schedule
 from tunecli.schedule import Schedule, unmet_conditions
+from tunecli.schedule.asynchronous import DelayScaling
 from tunecli.search.events import TrialRecord
 from tunecli.search.probe import Probe
 from tunecli.search.rule import MonotoneRule, Stop, StopReason
 from tunecli.search.verify import Verification
-from tunecli.theory.delay import DelayDistribution
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class SearchResult:
         probe: The ramp before the walk, if there was one.
         verification: What lies beyond the stop, if that was asked for.
         device: Where it ran.
-        delay: What the rates were scaled for; None for centralized training.
+        delay: What the rates were scaled for, and what it cost to know it; None for centralized
+            training.
     """
 
     recipe: Recipe
@@ -53,7 +54,7 @@ class SearchResult:
     probe: Probe | None
     verification: Verification | None
     device: torch.device
-    delay: DelayDistribution | None = None
+    delay: RunDelay | None = None
 
     @property
     def exit_code(self) -> int:
@@ -95,8 +96,8 @@ class SearchResult:
             "test": self._test(),
             "final": [asdict(trial) for trial in self.final],
             "spent": {
-                **self._spent((*self.trials, *self.final), self.probe),
-                "search": self._spent(self._trials_in("search"), self.probe),
+                **self._spent((*self.trials, *self.final), self._before_the_walk()),
+                "search": self._spent(self._trials_in("search"), self._before_the_walk()),
                 "cancelled": self._spent(self._trials_in("cancelled")),
                 "verify": self._spent(self._trials_in("verify")),
                 "final": self._spent(self.final),
@@ -156,15 +157,23 @@ class SearchResult:
             "verify": asdict(self.verification) if self.verification else None,
         }
 
+    @property
+    def _scaling(self) -> DelayScaling | None:
+        """What the delay made of the rate found."""
+        rate = self.stop.learning_rate
+        if self.delay is None or self.schedule is None or rate is None:
+            return None
+        derived = derive_schedule(self.recipe.schedule, rate, self.training_samples)
+        return delay_scaling(self.recipe, derived, self.delay.delay)
+
     def _asynchronous(self) -> dict[str, Any] | None:
         """What made the schedule of the delay; None for centralized training."""
         if self.delay is None:
             return None
-        rate = self.stop.learning_rate or self.rule.learning_rates[0]
         return asynchronous_facts(
             self.recipe,
-            derive_schedule(self.recipe.schedule, rate, self.training_samples),
-            self.delay,
+            self._scaling,
+            self.delay.delay,
             [trial.measured for trial in (*self.trials, *self.final) if trial.measured],
         )
 
@@ -181,14 +190,22 @@ class SearchResult:
             "values": values,
         }
 
-    def _spent(self, trials: Sequence[TrialRecord], probe: Probe | None = None) -> dict[str, float]:
-        samples = sum(trial.samples for trial in trials) + (probe.samples if probe else 0)
-        probed = (probe.updates, probe.seconds) if probe else (0, 0.0)
+    def _before_the_walk(self) -> list[Probe | RunDelay]:
+        """What was trained before the first trial: the ramp, and to measure the delay."""
+        return [each for each in (self.probe, self.delay) if each is not None]
+
+    def _spent(
+        self,
+        trials: Sequence[TrialRecord],
+        others: Sequence[Probe | RunDelay] = (),
+    ) -> dict[str, float]:
+        all_of_it: list[TrialRecord | Probe | RunDelay] = [*trials, *others]
+        samples = sum(each.samples for each in all_of_it)
         return {
-            "updates": sum(trial.updates for trial in trials) + probed[0],
+            "updates": sum(each.updates for each in all_of_it),
             "samples": samples,
             "epochs": samples / self.training_samples,
-            "seconds": math.fsum((probed[1], *(trial.seconds for trial in trials))),
+            "seconds": math.fsum(each.seconds for each in all_of_it),
         }
 
     def _warnings(self) -> Iterator[str]:
@@ -224,5 +241,7 @@ class SearchResult:
                 f"beyond the stop, {self.verification.learning_rate:g} is better by "
                 f"{self.verification.regret:.4f}; search.patience=2 may be worth its trials"
             )
-        if self.schedule is not None:
+        if self._scaling is not None and self._scaling.warning is not None:
+            yield self._scaling.warning
+        if self.schedule is not None and self.delay is None:  # Theorem 4 knows no delay
             yield from unmet_conditions(self.schedule)

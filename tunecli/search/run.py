@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 
 import torch
 
 from tunecli.data.load import Splits, load_splits, training_samples
 from tunecli.execution import Interrupt, RunFolder, cpu_threads, read_json, write_json
-from tunecli.execution.delay import delay_of_run
+from tunecli.execution.delay import RunDelay, delay_of_run
 from tunecli.execution.in_process import spent_in
+from tunecli.execution.interrupt import check_stop
 from tunecli.recipe import Recipe, delay_scaling, derive_schedule, trial_schedule
 from tunecli.schedule import Schedule
 from tunecli.schedule.asynchronous import DelayScaling
@@ -34,8 +36,8 @@ from tunecli.search.stop_rule import ahead
 from tunecli.search.study import Assignment, SearchStudy
 from tunecli.search.trials import TrialProgress, TrialResult, TrialTask
 from tunecli.search.verify import Verification, rates_beyond
-from tunecli.theory.delay import DelayDistribution
 from tunecli.training.build import build_trial
+from tunecli.training.protocol import wait_for_step
 
 _HORIZON = 4  # requests per worker: a trial that runs and is further off is cancelled
 
@@ -92,7 +94,12 @@ def run_search(
     with cpu_threads(recipe.training.cpu_threads):
         splits = load_splits(recipe.data, ("train", "validation"))  # the test set stays away
         delay = delay_of_run(
-            recipe, run, splits, device=device, on_measure=lambda n: notify(DelayMeasuring(n))
+            recipe,
+            run,
+            splits,
+            device=device,
+            check_stop=partial(check_stop, interrupt),
+            on_measure=lambda n: notify(DelayMeasuring(n)),
         )
         crew: Crew
         if len(workers) > 1:
@@ -100,7 +107,7 @@ def run_search(
         else:
             crew = Alone(splits, device, interrupt)
         with crew:
-            return _Search(recipe, run, device, notify, splits, crew, delay).run(verify)
+            return _Search(recipe, run, device, notify, splits, crew, delay, interrupt).run(verify)
 
 
 class _Search:
@@ -112,7 +119,8 @@ class _Search:
         notify: Notify,
         splits: Splits,
         crew: Crew,
-        delay: DelayDistribution | None,
+        delay: RunDelay | None,
+        interrupt: Interrupt,
     ) -> None:
         self._recipe = recipe
         self._run = run
@@ -120,7 +128,9 @@ class _Search:
         self._notify = notify
         self._splits = splits
         self._crew = crew
-        self._delay = delay
+        self._check_stop = partial(check_stop, interrupt)
+        self._run_delay = delay
+        self._delay = delay.delay if delay is not None else None
         self._metric = Metric(recipe.search.metric)
         self._rule = monotone_rule(recipe)
         self._training_samples = training_samples(recipe.data)
@@ -173,7 +183,7 @@ class _Search:
             probe=probe,
             verification=verification,
             device=self._device,
-            delay=self._delay,
+            delay=self._run_delay,
         )
 
     def _scaling(self) -> DelayScaling | None:
@@ -200,7 +210,8 @@ class _Search:
         )
         steps = self._first_schedule.stages[0].steps
         with closing(trial.training):
-            probe = run_ramp(schedule, lambda: trial.training.step().item(), steps)
+            step = partial(wait_for_step, trial.training, self._check_stop)
+            probe = run_ramp(schedule, lambda: step().item(), steps)
         write_json(path, asdict(probe))
         return probe
 
