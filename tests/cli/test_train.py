@@ -1,4 +1,8 @@
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -77,3 +81,25 @@ def test_finished_training_is_shown_again(run: Run, quick: Path) -> None:
     again = run("train", "--resume", "r", "--json")
     assert again.exit_code == 0
     assert json.loads(again.stdout) == json.loads(first.stdout)
+
+
+def test_killed_server_of_real_workers_goes_on_where_its_checkpoint_is(run: Run) -> None:
+    section = "training.asynchronous={engine: processes, num_workers: 2, delay: {name: constant, "
+    keys = [section + "delay: 1}}", "model.hidden=[8]", "schedule.epochs=30"]
+    command = ["train", "digits-asynchronous", "learning_rate=0.4", *keys, "--run", "r"]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tunecli", *command, "training.checkpoint_every_s=0.1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoint, end = Path("r/training/checkpoint.pt"), time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    server.send_signal(signal.SIGKILL)
+    server.wait()
+    assert not Path("r/result.json").exists()
+    done = run("train", "--resume", "r", "--json")
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert sum(result["asynchronous"]["delays"].values()) == result["spent"]["updates"] == 4711
+    assert "went on from update" in Path("r/training/log.txt").read_text(encoding="utf-8")
