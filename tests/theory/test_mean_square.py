@@ -100,8 +100,10 @@ def test_closed_form_transforms_have_the_thresholds_of_their_tables(delay: Any, 
     )
 
 
-@given(mean=st.floats(0.1, 200))
-@settings(max_examples=20, deadline=None)
+@given(mean=st.one_of(st.floats(0.1, 200), st.floats(200, 1e6)))
+@example(mean=5e3)
+@example(mean=1e6)
+@settings(max_examples=40, deadline=None)
 def test_geometric_threshold_is_the_closed_form(mean: float) -> None:
     """Without momentum the integral is a rational function; its root is found by hand.
 
@@ -115,6 +117,49 @@ def test_geometric_threshold_is_the_closed_form(mean: float) -> None:
     correlation = p / (1 + mu)
     variance = 1 / ((1 - mu**2) * (1 - correlation**2))
     assert rate**2 * 2 * mu * (1 - correlation) * variance == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "momentum"),
+    [("none", 0.0), ("standard", 0.5), ("standard", 0.9), ("shifted", 0.5), ("shifted", 0.9)],
+)
+def test_geometric_threshold_falls_with_the_mean_up_to_a_million(
+    kind: Any, momentum: float
+) -> None:
+    means = [10.0, 31.9, 32.1, 100.0, 999.0, 3e3, 5e3, 1e4, 1e5, 1e6]
+    found = [
+        mean_square_threshold(
+            GeometricDelay.of_mean(mean), momentum=momentum, momentum_kind=kind, discount=1.0
+        )
+        for mean in means
+    ]
+    assert found == sorted(found, reverse=True)
+    assert found[1] == pytest.approx(found[2], rel=0.01)  # the two ways to sum meet
+    # in the long run √(2/mean), times a number that the delayed buffer makes larger
+    assert found[-1] * (1e6 / 2) ** 0.5 == pytest.approx(1, abs=0.1 if kind != "shifted" else 0.4)
+    assert found[-2] / found[-1] == pytest.approx(10**0.5, rel=0.13)
+
+
+@pytest.mark.parametrize("mean", [20.0, 200.0])
+@pytest.mark.parametrize(("kind", "discount"), [("standard", 1.0), ("shifted", 0.6)])
+def test_geometric_threshold_is_that_of_its_table(mean: float, kind: Any, discount: float) -> None:
+    kwargs: Any = {"momentum": 0.9, "momentum_kind": kind, "discount": discount}
+    delay = GeometricDelay.of_mean(mean)
+    table = HistogramDelay(delay.probabilities())
+    assert mean_square_threshold(delay, **kwargs) == pytest.approx(
+        mean_square_threshold(table, **kwargs), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", ["none", "standard", "shifted"])
+def test_a_single_far_outlier_barely_moves_the_mean_square_threshold(kind: Any) -> None:
+    # φ grows as e^{10⁵ Im θ} off the circle, where the search for the root must not go
+    kwargs: Any = {"momentum": 0.5, "momentum_kind": kind}
+    outlier = HistogramDelay.from_counts({0: 10**9, 100_000: 1})
+    found = mean_square_threshold(outlier, **kwargs)
+    assert found == pytest.approx(stability_threshold(ConstantDelay(0), **kwargs), rel=1e-3)
+    far = mean_square_threshold(HistogramDelay.from_counts({0: 1000, 100_000: 1}), **kwargs)
+    assert 0.5 * found < far <= found
 
 
 def _growth(delay: HistogramDelay, rate: float, kwargs: dict[str, Any], seed: int) -> float:
@@ -153,6 +198,19 @@ def test_a_hundred_thousand_bins_are_the_uniform_delay_of_fewer_to_scale() -> No
     few = mean_square_threshold(UniformDelay(0, 2_000)) * 1_000.5
     many = mean_square_threshold(HistogramDelay((1.0,) * 100_000)) * 50_000
     assert many == pytest.approx(few, rel=2e-3)
+
+
+def test_more_nodes_do_not_move_a_threshold_next_to_the_means() -> None:
+    # a rounded z − 1 keeps the root's last digits from coming to rest at such small angles
+    wide = mean_square_threshold(UniformDelay(0, 99_999))
+    longer = HistogramDelay((*UniformDelay(0, 99_999).probabilities(), *[0.0] * 200_000, 1e-14))
+    assert mean_square_threshold(longer) == pytest.approx(wide, rel=3e-8)
+
+
+def test_an_integral_that_is_not_resolved_is_refused_by_its_cause() -> None:
+    heavy = HistogramDelay.from_counts({int(1.2**k): 1000 / (k + 1) for k in range(5, 62)})
+    with pytest.raises(InvalidValueError, match=r"mean delay of 3184\.6 is not resolved"):
+        mean_square_threshold(heavy, momentum=0.9, momentum_kind="shifted")
 
 
 def test_momentum_that_rings_too_long_is_refused() -> None:

@@ -156,6 +156,33 @@ def test_one_outlier_does_not_move_the_threshold_of_a_histogram() -> None:
 
 
 @pytest.mark.parametrize("kind", ["none", "standard", "shifted"])
+@given(
+    counts=st.dictionaries(st.integers(0, 900), st.floats(0.01, 1), min_size=2, max_size=6),
+    momentum=st.sampled_from([0.5, 0.9]),
+    discount=st.sampled_from([0.5, 1.0]),
+)
+@settings(max_examples=25, deadline=None)
+def test_threshold_of_a_sparse_histogram_is_the_least_of_all_crossings(
+    kind: Any, counts: dict[int, float], momentum: float, discount: float
+) -> None:
+    """The bounds by which the scan is cut short, against every change of sign on a dense grid."""
+    delay = HistogramDelay.from_counts({**counts, 901: 0.2})
+    found = stability_threshold(delay, momentum=momentum, momentum_kind=kind, discount=discount)
+    angles = np.linspace(0, np.pi, 200_001)[1:]
+    phi = sum(p * np.exp(-1j * k * angles) for k, p in enumerate(delay.probabilities()) if p)
+    s = np.exp(-1j * angles) * (phi if kind == "shifted" else 1)
+    m = 0.0 if kind == "none" else momentum
+    read = (1 - discount * m) - (1 - discount) * m * s
+    candidate = (1 - np.exp(1j * angles)) * (1 - m * s) / (phi * read)
+    real, imaginary = candidate.real, candidate.imag
+    share = imaginary[:-1] / (imaginary[:-1] - imaginary[1:])
+    crossings = real[:-1] + share * (real[1:] - real[:-1])
+    positive = (real[:-1] > 0) & (real[1:] > 0) & (share >= 0) & (share <= 1)
+    end = real[-1] if real[-1] > 0 else np.inf  # c is real at π, too
+    assert found == pytest.approx(min(crossings[positive].min(initial=np.inf), end), rel=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["none", "standard", "shifted"])
 @pytest.mark.parametrize("discount", [0.5, 1.0])
 def test_paths_shrink_below_the_threshold_and_grow_above(kind: Any, discount: float) -> None:
     delay, momentum = 6, 0.8

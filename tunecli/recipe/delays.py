@@ -1,9 +1,11 @@
 """A file of measured delays → their distribution.
 
-Four forms are read: a JSON list of counts, whose index is the delay; a JSON object
-`{"delay": count}`; the `result.json` of an asynchronous training, which has such an object under
-`asynchronous.delays`; and lines of `delay,count`, with a header or without. A delay is counted in
-updates that were applied between the reading of the parameters and the use of the gradient.
+Read are a JSON list of counts, whose index is the delay; a JSON object `{"delay": count}`; the
+`result.json` of an asynchronous training, which has such an object under `asynchronous.delays`; a
+run's `delay.json`, which has such a list under `counts`, and what `tunecli schedule --json` prints,
+which has it under `delay.counts`; and lines of `delay,count`, with a header or without. A delay is
+counted in updates that were applied between the reading of the parameters and the use of the
+gradient.
 """
 
 import json
@@ -20,7 +22,10 @@ _LARGEST_COUNT = 2**53  # exact as a float
 _MOST_BYTES = 1 << 26
 _MOST_BYTES_TO_LOCATE = 1 << 18  # finding an entry's line takes a second of a file of this size
 _WHOLE = re.compile(r"[-+]?[0-9]{1,40}\Z")  # int() would take 1_000 and ٣ as well
-_FORMS = 'a list of counts, an object {"delay": count}, a result.json, or lines of delay,count'
+_FORMS = (
+    'a list of counts, an object {"delay": count}, a result.json or delay.json, or lines of '
+    "delay,count"
+)
 
 Row = tuple[Callable[[], str], object, object]  # how to name its place, delay, count
 
@@ -99,18 +104,40 @@ def _json_rows(path: str | Path, text: str) -> Iterator[Row]:
         raise
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets
         raise InvalidValueError(f"{path}: not valid JSON ({error}); give {_FORMS}") from None
-    inside: tuple[str, ...] = ()
-    if isinstance(content, dict) and content.keys() & {"asynchronous", "format"}:  # a result.json
-        inside = ("asynchronous", "delays")
+    content, inside = _counted(path, content)
+    for key, count in content.items() if isinstance(content, dict) else enumerate(content):
+        yield lambda key=key: _located(path, text, (*inside, key)), key, count  # type: ignore[misc]
+
+
+def _counted(path: str | Path, content: Any) -> tuple[Any, tuple[str | int, ...]]:
+    """The part of a JSON file that counts the delays, and the keys that lead there."""
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict):
+        found, inside = _counted(path, content[0])  # of `tunecli stability --json`
+        return found, (0, *inside)
+    if not isinstance(content, dict):
+        return content, ()
+    if content.keys() & {"asynchronous", "format"}:  # a result.json
         measured = content.get("asynchronous")
-        content = measured.get("delays") if isinstance(measured, dict) else None
-        if not isinstance(content, dict):
+        found = measured.get("delays") if isinstance(measured, dict) else None
+        if not isinstance(found, dict):
             raise InvalidValueError(
                 f"{path}: it has no asynchronous.delays; name the result.json of an asynchronous "
                 "training"
             )
-    for key, count in content.items() if isinstance(content, dict) else enumerate(content):
-        yield lambda key=key: _located(path, text, (*inside, key)), key, count  # type: ignore[misc]
+        return found, ("asynchronous", "delays")
+    if "counts" in content:
+        found, inside = content["counts"], ("counts",)
+    elif isinstance(content.get("delay"), dict):
+        found, inside = content["delay"].get("counts"), ("delay", "counts")
+    else:
+        return content, ()
+    if not isinstance(found, list):
+        got = "nothing" if found is None else _shown(found)
+        raise InvalidValueError(
+            f"{path}: {'.'.join(inside)} must be a list of counts, whose index is the delay, but "
+            f"got {got}; only a histogram has counts"
+        )
+    return found, inside
 
 
 def _located(path: str | Path, text: str, key: tuple[str | int, ...]) -> str:
@@ -132,7 +159,9 @@ def _begins_a_number(field: str) -> bool:
 
 
 def _whole(value: object, largest: int) -> int | None:
-    """A whole number in [0, largest], also one written as text; None for anything else."""
+    """A whole number in [0, largest], also as text or as 3.0; None for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, str) and _WHOLE.match(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Protocol
 from tunecli.errors import require
 
 _TAIL = 1e-12
+_FEW_BINS = 8
 _MANY_BINS = 512  # where numpy's import (tens of ms) is paid back
 
 
@@ -51,6 +52,10 @@ class DelayDistribution(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """The distribution as plain JSON: its kind, its mean and its own parameters."""
+        ...
+
+    def __hash__(self) -> int:
+        """Equal distributions have one: what follows from them is remembered."""
         ...
 
 
@@ -321,9 +326,12 @@ class _Table:
 
     def __init__(self, values: tuple[float, ...]) -> None:
         self.values = values
-        self.first = next(k for k, value in enumerate(values) if value)
+        self.bins = [(k, value) for k, value in enumerate(values) if value]
+        self.first = self.bins[0][0]
 
     def transform(self, angle: complex) -> complex:
+        if len(self.bins) <= _FEW_BINS or len(self.bins) * 8 < len(self.values) - self.first:
+            return sum((value * cmath.exp(-1j * angle * k) for k, value in self.bins), 0j)
         start = cmath.exp(-1j * angle * self.first)
         if len(self.values) - self.first > _MANY_BINS:
             return start * self._blockwise(angle)

@@ -52,7 +52,8 @@ def delay_scaling(
     "exact"              ratio of the mean-square thresholds; for a constant delay without momentum
                          sin(π/(4τ+2)) (STAB Eq. 6)
     "mean"               ratio of the thresholds of the mean's stability (STAB Eqs. 6, 11, 19, 26)
-    "eq8"                π/(4(τ+½)) (STAB Eq. 8), meant for τ ≥ 1: at τ = 0 it is 1.57
+    "eq8"                π/(4(τ+½)) (STAB Eq. 8 as printed); wrong at τ = 0, where it raises the
+                         rate by π/2 = 1.57 instead of leaving it: it approximates a sine at τ ≥ 1
     "inverse"            1/τ
     "inverse-plus-one"   1/(τ+1)
     ===================  =========================================================================

@@ -24,19 +24,22 @@ worker is as old as the weights: y = (gradient, buffer), and W is a symmetric 2�
 import cmath
 import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from operator import mul
 from typing import Any
 
-from tunecli.errors import require
+from tunecli.errors import InvalidValueError, require
 from tunecli.theory.delay import ConstantDelay, DelayDistribution
 from tunecli.theory.roots import bracketed_root
 from tunecli.theory.stability import MomentumKind, MomentumTerm, first_crossing
 
 _NODES_PER_WAVE = 4
 _FEW_NODES = 2048  # as many cost less in plain Python than importing numpy
-_MOST_NODES = 1 << 21
-_ACCURACY = 1e-5  # between two sums; doubling the nodes squares the error
+_MANY_NODES = 1 << 19  # to begin with: a tenth of a second
+_MOST_NODES = 1 << 22
+_ACCURACY = 3e-5  # between two sums; doubling the nodes squares the error
 _MARGIN = 1e-7  # how close to the mean's threshold the gain is asked for
+_LONG_TAIL = 32.0  # a geometric delay's mean from which on its integral is summed in log θ
 
 
 def mean_square_threshold(
@@ -71,52 +74,105 @@ def mean_square_threshold(
     >>> round(mean_square_threshold(GeometricDelay.of_mean(15)), 5)
     0.35836
     """
-    term = MomentumTerm.of(momentum, momentum_kind, discount)
+    return _threshold(delay, MomentumTerm.of(momentum, momentum_kind, discount))
+
+
+@lru_cache(maxsize=16)  # a schedule and the table beside it ask for the same one
+def _threshold(delay: DelayDistribution, term: MomentumTerm) -> float:
     mean_threshold, angle = first_crossing(delay, term)
     if isinstance(delay, ConstantDelay) or delay.largest == 0:
         return mean_threshold
-    # Undamped, momentum rings for 1/(1−m) updates, or as many delays where the buffer is delayed;
-    # a geometric delay reaches a few means far.
-    reach = 4 * delay.mean if delay.largest is None else delay.largest
-    ringing = 1 / (1 - term.momentum)
-    waves = (reach + 3) * max(2.0, ringing) if term.shifted else reach + 3 + ringing
-    require(ringing < _MOST_NODES, "momentum", "further below 1", momentum, "try 0.9")
-    wanted = max(reach + 3, min(waves, _MOST_NODES / 2 / _NODES_PER_WAVE))
-    nodes = 1 << math.ceil(math.log2(_NODES_PER_WAVE * wanted))
-    most, previous = max(_MOST_NODES, 2 * nodes), math.nan
+    ringing = 1 / (1 - term.momentum)  # updates; undamped
+    require(ringing < _MOST_NODES, "momentum", "further below 1", term.momentum, "try 0.9")
+    nodes, most = _node_counts(delay, term, ringing)
+    previous: float | None = None
     while nodes <= most:
-        found = _rate_of_unit_gain(delay, term, nodes, mean_threshold, angle)
-        if abs(found - previous) <= _ACCURACY * found:
+        integral = _Integral(delay, term, nodes, angle)
+        found = integral.rate_of_unit_gain(mean_threshold, previous)
+        if found and previous and abs(found - previous) <= _ACCURACY * found:
             return found
         nodes, previous = 2 * nodes, found
-    require(term.momentum == 0, "momentum", "further below 1", momentum, "try 0.9")
-    return previous
+    if ringing > 100:
+        require(False, "momentum", "further below 1 at this delay", term.momentum, "try 0.9")
+    raise InvalidValueError(
+        f"the mean-square threshold at a mean delay of {delay.mean:g} is not resolved by {most:,} "
+        "angles; give a narrower distribution, or the rule mean"
+    )
 
 
-def _rate_of_unit_gain(
-    delay: DelayDistribution, term: MomentumTerm, nodes: int, highest: float, angle: float
-) -> float:
-    """The aη of gain 1, by a sum over `nodes` angles; `highest` where the gain stays below 1.
+def _node_counts(delay: DelayDistribution, term: MomentumTerm, ringing: float) -> tuple[int, int]:
+    """With how many nodes to begin, and how many are too many."""
+    if _long_tailed(delay):
+        return _FEW_NODES, _MOST_NODES
+    # momentum rings for as many delays where the buffer is delayed
+    reach = _reach(delay)
+    waves = (reach + 3) * max(2.0, ringing) if term.shifted else reach + 3 + ringing
+    wanted = max(reach + 3, min(waves, _MANY_NODES / _NODES_PER_WAVE))
+    nodes = 1 << math.ceil(math.log2(_NODES_PER_WAVE * wanted))
+    return nodes, max(_MOST_NODES, 2 * nodes)
 
-    NaN where so few nodes cannot even tell that a tiny rate is stable.
+
+def _reach(delay: DelayDistribution) -> float:
+    """The largest delay; a geometric one reaches a few means far."""
+    return 4 * delay.mean if delay.largest is None else delay.largest
+
+
+def _long_tailed(delay: DelayDistribution) -> bool:
+    return delay.largest is None and delay.mean > _LONG_TAIL
+
+
+@dataclass(frozen=True)
+class _Integral:
+    """The gain as a sum over `nodes` angles.
+
+    Attributes:
+        delay: The distribution of τ.
+        term: The momentum.
+        nodes: The number of angles.
+        angle: Where the mean's first root leaves the circle.
     """
-    circle = _circle(delay, term, nodes)
 
-    def excess(rate: float) -> float:
-        entries = circle.sums(rate)
-        pole = _pole(delay, term, rate, angle)
-        if pole is not None:
-            aliased = _aliased(delay, term, rate, pole, nodes)
-            entries = [entry - excess for entry, excess in zip(entries, aliased, strict=True)]
+    delay: DelayDistribution
+    term: MomentumTerm
+    nodes: int
+    angle: float
+
+    @cached_property
+    def _points(self) -> "_GainMap":
+        rule = _half_line if _long_tailed(self.delay) else _circle
+        return rule(self.delay, self.term, self.nodes)
+
+    def excess(self, rate: float) -> float:
+        """(gain − 1)/(gain + 1): bounded, the gain itself is infinite at the mean's threshold."""
+        entries = self._points.sums(rate)
+        if not _long_tailed(self.delay):
+            pole = _pole(self.delay, self.term, rate, self.angle)
+            if pole is not None:
+                aliased = _aliased(self.delay, self.term, rate, pole, self.nodes)
+                entries = [entry - more for entry, more in zip(entries, aliased, strict=True)]
         gain = entries[0] if len(entries) == 1 else _spectral_radius(entries)
-        return (gain - 1) / (gain + 1)  # bounded: the gain itself is infinite at `highest`
+        return (gain - 1) / (gain + 1)
 
-    lowest, closest = 1e-6 * highest, highest * (1 - _MARGIN)
-    if excess(lowest) >= 0:
-        return math.nan
-    if excess(closest) <= 0:
-        return highest
-    return bracketed_root(excess, lowest, closest, tolerance=1e-10)
+    def rate_of_unit_gain(self, highest: float, guess: float | None) -> float | None:
+        """The aη of gain 1; `highest` where the gain stays below 1.
+
+        None where so few nodes cannot even tell that a tiny rate is stable.
+        """
+        closest = highest * (1 - _MARGIN)
+        if guess is not None and guess < closest / (1 + _ACCURACY):
+            low, high = guess * (1 - _ACCURACY), guess * (1 + _ACCURACY)
+            if self.excess(low) < 0 < self.excess(high):
+                return bracketed_root(self.excess, low, high, tolerance=1e-9)
+        if self.excess(closest) <= 0:
+            return highest
+        # a long tail's threshold lies any number of orders of magnitude below the mean's
+        high = closest
+        for _ in range(40):
+            low = high / 8
+            if self.excess(low) < 0:
+                return bracketed_root(self.excess, low, high, tolerance=1e-9)
+            high = low
+        return None
 
 
 @dataclass(frozen=True)
@@ -174,6 +230,25 @@ def _circle_of_arrays(delay: DelayDistribution, term: MomentumTerm, nodes: int) 
     phi = np.fft.rfft(delay.probabilities(), nodes)
     weight = np.full(nodes // 2 + 1, 2 / nodes)
     weight[[0, -1]] = 1 / nodes
+    return _map_of_arrays(term, z, phi, weight)
+
+
+def _half_line(delay: DelayDistribution, term: MomentumTerm, nodes: int) -> _GainMap:
+    """The trapezoidal rule in u = log tan(θ/2), for a geometric delay of any mean.
+
+    It has no waves, but bends at angles from 1/mean to 1: as many nodes for each factor of e, where
+    equal steps would need millions. dθ = du / cosh u makes the ends vanish.
+    """
+    import numpy as np
+
+    u, step = np.linspace(math.log(1e-7 / delay.mean), 36.0, nodes, retstep=True)
+    z = np.exp(2j * np.arctan(np.exp(u)))
+    mu = delay.mean / (1 + delay.mean)
+    phi = (1 - mu) / (1 - mu * z.conj())
+    return _map_of_arrays(term, z, phi, step / np.pi / np.cosh(u))
+
+
+def _map_of_arrays(term: MomentumTerm, z: Any, phi: Any, weight: Any) -> _GainMap:
     points = _gain_map(term, (z, phi), (z.conj(), phi.conj()), weight)
     terms = [(entry, power, values.real.copy()) for entry, power, values in points.terms]
     return _GainMap(terms, points.free, points.driven)
@@ -236,18 +311,20 @@ def _pole(
     delay: DelayDistribution, term: MomentumTerm, rate: float, angle: float
 ) -> complex | None:
     """θ of the root z = e^{iθ} that reaches the circle first, by the secant method from there."""
-    past, now = complex(angle), angle + 1e-2j * min(1.0, rate)
+    reach = _reach(delay) + 1
+    past, now = complex(angle), angle + 1e-2j * min(1.0, rate, 1 / reach)
     value = _denominator(delay, term, rate, past)
     for _ in range(50):
         previous, value = value, _denominator(delay, term, rate, now)
         if value == previous:
             return now
         past, now = now, now - value * (now - past) / (value - previous)
-        if not abs(now.imag) < 1:
+        if not abs(now.imag) * reach < 50:  # so far inside it is not felt; φ would overflow
             return None
         if abs(now - past) <= 1e-13 * abs(now):
             return now
-    return None
+    # a small angle's z − 1 is rounded, so the last digits may never come to rest
+    return now if abs(now - past) <= 1e-9 * abs(now) else None
 
 
 def _denominator(

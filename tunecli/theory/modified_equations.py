@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from tunecli.errors import require
+from tunecli.theory.delay import GeometricDelay
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,7 @@ def persistence_of_workers(num_workers: int) -> float:
     >>> persistence_of_workers(16)
     0.9375
     """
-    require(num_workers >= 1, "num_workers", "≥ 1", num_workers, "1 worker has no delay")
-    return 1 - 1 / num_workers
+    return GeometricDelay.of_workers(num_workers).persistence
 
 
 def largest_useful_learning_rate(persistence: float, sharpness: float) -> float:

@@ -28,7 +28,7 @@ import cmath
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal, get_args
 
 from tunecli.errors import require
@@ -40,6 +40,10 @@ MomentumKind = Literal["none", "standard", "shifted"]
 _SAMPLES_PER_WAVE = 16  # of e^{−iθτ} at the largest delay; the scanned function is no faster
 _GROWTH = 1.1  # of the angle, where momentum or a long tail bends the function near 0
 _MANY_BINS = 512  # from here on a histogram is transformed by FFT
+_SAMPLES_ONE_BY_ONE = 128  # of it before that
+_PIECE = 1 << 16  # samples at a time
+
+_Window = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ def stability_threshold(
     return first_crossing(delay, MomentumTerm.of(momentum, momentum_kind, discount))[0]
 
 
+@lru_cache(maxsize=16)  # the rules that are compared ask for the same one
 def first_crossing(delay: DelayDistribution, term: MomentumTerm) -> tuple[float, float]:
     """Where the first root leaves the unit circle: (aη, θ), the root being z = e^{±iθ}."""
     if isinstance(delay, ConstantDelay):
@@ -202,12 +207,24 @@ def _scanned_crossing(delay: DelayDistribution, term: MomentumTerm) -> tuple[flo
         above, below = abs(1 - term.momentum * s), abs(phi * (term.fresh - term.echo * s))
         return 2 * math.sin(angle / 2) * above / below
 
+    def refined(low: float, high: float) -> tuple[float, float]:
+        angle = bracketed_root(lambda x: direction(x).imag, low, high)
+        return size(angle), angle
+
     best = (size(math.pi), math.pi)
     for low, high in _brackets(direction, _samples(delay, term)):
         if 2 * math.sin(low / 2) >= best[0]:
-            break
-        angle = bracketed_root(lambda x: direction(x).imag, low, high)
-        best = min(best, (size(angle), angle))
+            return best
+        best = min(best, refined(low, high))
+    if _many_waves(delay, term) and 2 * math.sin(_by_one(delay, term) / 2) < best[0]:
+        for least, windows in _pieces(delay, term):
+            if least >= best[0]:
+                break
+            for bound, window in windows:
+                if bound >= best[0]:
+                    break
+                for low, high in _brackets(direction, window):
+                    best = min(best, refined(low, high))
     return best
 
 
@@ -232,40 +249,82 @@ def _samples(delay: DelayDistribution, term: MomentumTerm) -> Iterator[tuple[flo
         half = cmath.exp(0.5j * (angle - math.pi))
         return angle, _direction(half, delay.transform(angle), term).imag
 
-    # φ appears squared where the buffer is delayed, too; a geometric φ has no waves
-    waves = (2 if term.shifted else 1) * (delay.largest or 0) + 3
-    step = 2 * math.pi / (_SAMPLES_PER_WAVE * waves)
+    step = _step(delay, term)
     tail = 1.0 if delay.largest is not None else 1 / (1 + delay.mean)
     angle = min(step, (1 - term.momentum) / 8, tail / 8)
     while angle < step / (_GROWTH - 1):
         yield sample(angle)
         angle += min(step, (_GROWTH - 1) * angle)
-    if isinstance(delay, HistogramDelay) and waves > _MANY_BINS:
-        yield from _transformed_samples(delay, term, waves, angle)
-        return
-    last = math.pi - 1e-3 * step  # at π itself the imaginary part is 0
+    # at π itself the imaginary part is 0
+    last = _by_one(delay, term) if _many_waves(delay, term) else math.pi - 1e-3 * step
     while angle < last:
         yield sample(angle)
         angle += step
     yield sample(last)
 
 
-def _transformed_samples(
-    delay: DelayDistribution, term: MomentumTerm, waves: int, start: float
-) -> Iterator[tuple[float, float]]:
-    """The samples from `start` on, by FFT: a large histogram's in one go."""
+def _waves(delay: DelayDistribution, term: MomentumTerm) -> int:
+    """φ appears squared where the buffer is delayed, too; a geometric φ has no waves."""
+    return (2 if term.shifted else 1) * (delay.largest or 0) + 3
+
+
+def _many_waves(delay: DelayDistribution, term: MomentumTerm) -> bool:
+    return isinstance(delay, HistogramDelay) and _waves(delay, term) > _MANY_BINS
+
+
+def _step(delay: DelayDistribution, term: MomentumTerm) -> float:
+    return 2 * math.pi / (_SAMPLES_PER_WAVE * _waves(delay, term))
+
+
+def _by_one(delay: DelayDistribution, term: MomentumTerm) -> float:
+    """Up to which angle a large histogram is scanned one by one: the scan usually ends there."""
+    return _SAMPLES_ONE_BY_ONE * _step(delay, term)
+
+
+def _pieces(
+    delay: DelayDistribution, term: MomentumTerm
+) -> Iterator[tuple[float, Iterator[tuple[float, _Window]]]]:
+    """A large histogram's samples from `_by_one` on, by FFT, as far as they can matter.
+
+    Each piece comes with a lower bound of |c| there and beyond; each of its windows, three samples
+    about a change of sign or a dip, with one of |c| in it, in ascending order. |dφ/dθ| is at most
+    the mean delay, which bounds |φ|, and with it |c|, between the samples.
+    """
     import numpy as np
 
-    count = 1 << (_SAMPLES_PER_WAVE * waves - 1).bit_length()
+    count = 1 << (_SAMPLES_PER_WAVE * _waves(delay, term) - 1).bit_length()
     spectrum = np.fft.rfft(delay.probabilities(), count)
-    angles = 2 * np.pi / count * np.arange(count // 2 + 1)
-    angles[-1] -= 1e-3 * angles[1]
-    first = int(np.searchsorted(angles, start))
-    for begin in range(first, len(angles), 4096):  # in pieces, as the scan usually ends early
-        piece = slice(begin, begin + 4096)
-        half = np.exp(0.5j * (angles[piece] - np.pi))
-        values = _direction(half, spectrum[piece], term).imag
-        yield from zip(angles[piece].tolist(), values.tolist(), strict=True)
+    step = 2 * math.pi / count
+    m, k, l = term.momentum, term.fresh, term.echo  # noqa: E741  the equation's letters
+    late = 1 + delay.mean if term.shifted else 1.0  # the most that s changes by, per angle
+    read = delay.mean * (k + l) + l * late  # the same of φ(k − ls)
+    turn = (1 + m) * ((k + l) / 2 + read) + m * late * (k + l)  # and of `_direction`
+    first = int(_by_one(delay, term) / step) - 2
+    for begin in range(first, len(spectrum) - 2, _PIECE):
+        phi = spectrum[begin : begin + _PIECE + 2]
+        angles = step * np.arange(begin, begin + len(phi))
+        if begin + len(phi) == len(spectrum):
+            angles[-1] -= 1e-3 * step  # at π itself the imaginary part is 0
+        half = np.exp(0.5j * (angles - np.pi))
+        values = _direction(half, phi, term)
+        y = values.imag
+        size, sign = np.abs(y), y > 0
+        same = sign[1:] == sign[:-1]
+        dips = (size[1:-1] <= size[:-2]) & (size[1:-1] <= size[2:])
+        chosen = ~same[:-1] | ~same[1:] | dips
+        chosen &= values.real[1:-1] > -turn * step  # elsewhere c is negative
+        at = np.flatnonzero(chosen) + 1
+        s = -(half[at].conj() ** 2) * (phi[at] if term.shifted else 1)
+        above = np.abs(1 - m * s) - m * late * step
+        below = np.abs(k - l * s) + l * late * step
+        bounds = 2 * np.sin((angles[at] - step) / 2) * np.maximum(1, above / below)
+        bounds /= np.minimum(1, np.abs(phi[at]) + delay.mean * step)
+        order = np.argsort(bounds)
+        windows = (
+            (float(bounds[n]), [(float(angles[i]), float(y[i])) for i in range(j - 1, j + 2)])
+            for n, j in zip(order.tolist(), at[order].tolist(), strict=True)
+        )
+        yield 2 * math.sin(begin * step / 2), windows
 
 
 def _brackets(
