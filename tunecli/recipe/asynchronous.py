@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from tunecli.recipe.delays import LARGEST_DELAY
 from tunecli.recipe.section import Section, broken_rule
 
-MAX_DELAY = 10**6
 MAX_WORKERS = 1024
 
-Delay = Annotated[int, Field(ge=0, le=MAX_DELAY)]
+Delay = Annotated[int, Field(ge=0, le=LARGEST_DELAY)]
 Speed = Annotated[float, Field(gt=0)]
 Count = Annotated[float, Field(ge=0)]
 
@@ -66,7 +66,7 @@ class GaussianDelayForm(Section):
     """A normal distribution in whole numbers from 1 to twice the mean (STAB, appendix C)."""
 
     name: Literal["gaussian"] = Field(description="gaussian: discretized, from 1 to 2 · mean.")
-    mean: Annotated[int, Field(ge=1, le=MAX_DELAY)] = Field(
+    mean: Annotated[int, Field(ge=1, le=LARGEST_DELAY)] = Field(
         description="The mean delay.", examples=[15]
     )
     std: float = Field(default=1.0, gt=0, description="The standard deviation.")
@@ -78,7 +78,7 @@ class GeometricDelayForm(Section):
     name: Literal["geometric"] = Field(
         description="geometric: (1 − μ) μ^τ with μ = mean / (1 + mean)."
     )
-    mean: Annotated[float, Field(ge=0, le=MAX_DELAY)] = Field(
+    mean: Annotated[float, Field(ge=0, le=LARGEST_DELAY)] = Field(
         description="The mean delay, N − 1 for N workers.", examples=[15]
     )
 
@@ -88,7 +88,7 @@ class HistogramDelayForm(Section):
 
     name: Literal["histogram"] = Field(description="histogram: what was counted.")
     counts: Annotated[
-        tuple[Count, ...], Field(strict=False, min_length=1, max_length=MAX_DELAY)
+        tuple[Count, ...], Field(strict=False, min_length=1, max_length=LARGEST_DELAY)
     ] = Field(description="How often each delay occurred, from delay 0.", examples=[[1, 20, 5]])
 
     @field_validator("counts")
