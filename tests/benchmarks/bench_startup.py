@@ -45,7 +45,7 @@ def main() -> None:
     print(f"python {platform.python_version()}, {platform.machine()}, n={rounds}, milliseconds")
     for name, column in times.items():
         kept = column[1:]
-        print(f"{name:<34} {statistics.median(kept):5.0f}  ({min(kept):.0f}–{max(kept):.0f})")
+        print(f"{name:<38} {statistics.median(kept):5.0f}  ({min(kept):.0f}–{max(kept):.0f})")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ DELAYS = st.sampled_from(
         {"delay": {"name": "uniform", "low": 1, "high": 3}},
         {"delay": {"name": "histogram", "counts": [0, 2, 1.5]}, "momentum_kind": "shifted"},
         {"engine": "processes", "num_workers": 4, "delay": {"name": "geometric", "mean": 3.5}},
-        {"num_workers": 16, "staleness_aware": True, "scaling": "eq8"},
+        {"num_workers": 16, "staleness_aware": True, "scaling": "mean"},
     ]
 )
 ALGORITHMS = st.just({"algorithm": "centralized"}) | DELAYS.map(
