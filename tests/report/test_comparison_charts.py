@@ -6,7 +6,6 @@ import pytest
 
 from tunecli.report.comparison_charts import (
     anytime_charts,
-    comparison_chart,
     final_chart,
     method_groups,
 )
@@ -124,16 +123,6 @@ def test_methods_without_finished_studies_have_no_row(comparison_result: Result)
     comparison_result["methods"][1] |= {"studies": [], "final": None}
     assert "TPE" not in words(final_chart(comparison_result, 824))
     assert final_chart({"methods": []}, 824) == ""
-
-
-def test_comparison_chart_stands_alone(comparison_result: Result) -> None:
-    root = ElementTree.fromstring(comparison_chart(comparison_result))
-    panels = [e for e in root if e.tag == SVG + "svg"]
-    assert len(panels) == 4
-    ends = [float(e.get("y", 0)) + float(e.get("height", 0)) for e in panels]
-    assert ends == sorted(ends)
-    assert ends[-1] <= float(root.get("height", 0))
-    assert any(e.tag == SVG + "style" for e in root)
 
 
 def test_unknown_group_keeps_its_name() -> None:

@@ -42,13 +42,6 @@ def test_markers_differ_and_carry_their_note(shape: str) -> None:
     assert sum(found == drawn[shape] for found in drawn.values()) == 1
 
 
-def test_standalone_drawing_carries_style_and_paper() -> None:
-    root = drawing(10, 10, name="a", title="t", description="d")
-    read = ElementTree.fromstring(source(root, standalone=True))
-    assert [part.tag.split("}")[-1] for part in read] == ["title", "desc", "style", "rect"]
-    assert "prefers-color-scheme: dark" in (read[2].text or "")
-
-
 @given(st.lists(st.text(max_size=80), max_size=9), st.floats(120, 900))
 def test_legend_stays_inside_its_width(texts: list[str], width: float) -> None:
     entries = [Entry(text, "s1", "circle", line=True) for text in texts]

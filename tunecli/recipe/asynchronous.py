@@ -27,7 +27,9 @@ class ClockDelayForm(Section):
     """A simulated clock: workers of given speeds, served as they get ready."""
 
     name: Literal["clock"] = Field(description="clock: workers that take time, simulated.")
-    speeds: Annotated[tuple[Speed, ...], Field(strict=False, min_length=1)] = Field(
+    speeds: Annotated[
+        tuple[Speed, ...], Field(strict=False, min_length=1, max_length=MAX_WORKERS)
+    ] = Field(
         description="Gradients per unit of time, one entry per worker: [1, 1, 1, 0.1] has a "
         "straggler ten times slower.",
         examples=[[1, 1, 1, 0.1]],

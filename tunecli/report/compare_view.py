@@ -1,14 +1,13 @@
 """A comparison as it runs, and its summary."""
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tunecli.report.opened import LiveTable
 from tunecli.report.tables import warning_lines
 from tunecli.report.text import count, duration
 from tunecli.search.compare.run import CompareStarted, Event, StudyFinished
@@ -17,7 +16,7 @@ from tunecli.search.compare.study import StudyProgress
 _BAR = 24
 
 
-class CompareView:
+class CompareView(LiveTable):
     """Shows a comparison; call it with every event.
 
     Args:
@@ -25,24 +24,10 @@ class CompareView:
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live: Live | None = None
+        super().__init__(console)
         self._plan: CompareStarted | None = None
         self._running: dict[tuple[str, int], StudyProgress] = {}
         self._done: dict[str, list[dict[str, Any]]] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._live.update(self._table(), refresh=True)
-            self._live.stop()
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
@@ -56,10 +41,6 @@ class CompareView:
                 self._done.setdefault(event.method, []).append(event.study)
                 self._say(event)
 
-    def __rich__(self) -> RenderableType:
-        """What `Live` draws, afresh each time."""
-        return self._table()
-
     def _start(self, plan: CompareStarted) -> None:
         self._plan = plan
         studies = len(plan.methods) * plan.studies
@@ -72,9 +53,7 @@ class CompareView:
             self._print(f"{name} is left out: {reason}")
         if plan.finished:
             self._print(f"resumed: {plan.finished} of {studies} studies already finished")
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
-            self._live = Live(self, console=self._console, refresh_per_second=4)
-            self._live.start()
+        self._open()
 
     def _say(self, event: StudyFinished) -> None:
         assert self._plan is not None

@@ -91,26 +91,6 @@ def _anytime_panels(result: dict[str, Any], width: float, *, name: str) -> list[
     ]
 
 
-def comparison_chart(result: dict[str, Any], width: float = 640) -> str:
-    """All panels in one SVG file that stands alone, with its style."""
-    drawings = _anytime_panels(result, width - 32, name="panel")
-    heights = [float(part.get("height", "0")) for part in drawings]
-    root = drawing(
-        width,
-        sum(heights) + 16 * (len(heights) + 1),
-        name="comparison",
-        title=f"{printable(result.get('recipe'))}: quality by budget",
-        description="Best test value so far, chosen on validation, against training samples.",
-    )
-    top = 16.0
-    for part, height in zip(drawings, heights, strict=True):
-        part.set("x", "16")
-        part.set("y", f"{top:.1f}")
-        root.append(part)
-        top += height + 16
-    return source(root, standalone=True)
-
-
 def _panels(result: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
     """At most `_MOST` other methods each, evenly many; ours stands in every one."""
     found = []

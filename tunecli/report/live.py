@@ -1,16 +1,14 @@
 """A search as it runs: a live table in a terminal, plain lines elsewhere."""
 
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from tunecli.report.delays import delay_words, measuring_line
+from tunecli.report.opened import LiveTable
 from tunecli.report.text import count, duration, sparkline
 from tunecli.schedule.asynchronous import DelayScaling
 from tunecli.search.events import (
@@ -79,7 +77,7 @@ class _Running:
         return self.progress.steps / self.started.total_steps if self.progress else 0.0
 
 
-class SearchView:
+class SearchView(LiveTable):
     """Shows a search; call it with every event.
 
     Args:
@@ -87,8 +85,7 @@ class SearchView:
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live: Live | None = None
+        super().__init__(console)
         self._plan: SearchStarted | None = None
         self._rows: dict[float, _Row] = {}
         self._finals = 0
@@ -96,19 +93,6 @@ class SearchView:
         self._stop: SearchStopped | None = None
         self._done_updates = 0
         self._done_seconds = 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._live.update(self._table(), refresh=True)
-            self._live.stop()
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
@@ -131,10 +115,6 @@ class SearchView:
                     self._row(point.learning_rate).decide(point)
                 self._say(f"stopped: {event.explanation}")
 
-    def __rich__(self) -> RenderableType:
-        """What `Live` draws, afresh each time."""
-        return self._table()
-
     def _start(self, plan: SearchStarted) -> None:
         self._plan = plan
         self._rows = {rate: _Row() for rate in plan.recipe.search.learning_rates}
@@ -150,9 +130,7 @@ class SearchView:
             self._console.print(
                 f"resumed: {count(len(plan.finished), 'trial')} already finished", highlight=False
             )
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
-            self._live = Live(self, console=self._console, refresh_per_second=4)
-            self._live.start()
+        self._open()
 
     def _plan_line(self, plan: SearchStarted) -> str:
         epochs = plan.schedule.epochs(plan.training_samples)

@@ -1,17 +1,11 @@
 """A stability measurement as it runs."""
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tunecli.report.opened import ProgressView
 
 # How many trainings to the end one rate takes, which those that leave early add little to. It is a
 # guess at the first point; at the others as many as at the one before.
@@ -19,7 +13,7 @@ _USUAL_TRAININGS = 2.5
 _MANY_UPDATES = 1_000_000
 
 
-class StabilityView:
+class StabilityView(ProgressView):
     """A progress bar in a terminal, a line per finished point elsewhere.
 
     Args:
@@ -27,34 +21,19 @@ class StabilityView:
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._task: TaskID | None = None
-        self._done = 0
-        self._finished = 0
-        self._points = 0
-        self._trainings = _USUAL_TRAININGS
-        self._progress = Progress(  # what changes its length comes last, so that nothing jumps
+        super().__init__(  # what changes its length comes last, so that nothing jumps
+            console,
             BarColumn(bar_width=12),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
-            console=console,
             transient=True,
-            disable=not console.is_terminal or console.is_dumb_terminal,
         )
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
+        self._done = 0
+        self._finished = 0
+        self._points = 0
+        self._trainings = _USUAL_TRAININGS
 
     def sharpness(self, products: int, value: float, residual: float) -> None:
         """One more Hessian-vector product."""

@@ -55,14 +55,8 @@ def drawing(width: float, height: float, *, name: str, title: str, description: 
     return root
 
 
-def source(root: Element, *, standalone: bool = False) -> str:
-    """A drawing's text; a standalone one carries its style and a background."""
-    if standalone:
-        style = Element("style")
-        style.text = chart_style()
-        paper = Element("rect", {"width": "100%", "height": "100%", "class": "paper"})
-        root.insert(2, style)
-        root.insert(3, paper)
+def source(root: Element) -> str:
+    """A drawing's text."""
     return ElementTree.tostring(root, encoding="unicode")
 
 

@@ -1,49 +1,34 @@
 """One training as it runs, and its summary."""
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console, Group
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from tunecli.report.delays import delay_lines, measuring_line
+from tunecli.report.opened import ProgressView
 from tunecli.report.plain import mapping
 from tunecli.report.tables import schedule_table, warning_lines
 from tunecli.report.text import count, duration, sparkline
 from tunecli.schedule import Schedule
 
 
-class TrainingView:
+class TrainingView(ProgressView):
     """A progress bar in a terminal, a line per evaluation elsewhere; call it with the trial."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._lines = 0
-        self._task: TaskID | None = None
-        self._progress = Progress(
+        super().__init__(
+            console,
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:3.0f}%"),
             TimeRemainingColumn(),
             TextColumn("[blue]{task.fields[curve]}"),
-            console=console,
-            disable=not console.is_terminal or console.is_dumb_terminal,
         )
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
+        self._lines = 0
 
     def measuring(self, num_workers: int) -> None:
         """Say that real workers are watched for their delay first."""

@@ -10,6 +10,7 @@ Sources: Giladi et al., *At Stability's Edge* (ICLR 2020), called STAB, and An, 
 
 import cmath
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -209,12 +210,13 @@ class GeometricDelay(_Described):
 
 
 @dataclass(frozen=True)
-class _Tabulated(_Described):
+class _Tabulated(_Described, ABC):
     """A distribution that is given by its table of probabilities."""
 
     @property
+    @abstractmethod
     def _table(self) -> "_Table":
-        raise NotImplementedError
+        """The probabilities."""
 
     @property
     def largest(self) -> int:
