@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "tunecli"
 ROOMS = [
     {"errors"},
     {"child"},
+    {"user_code"},
     {"theory"},
     {"schedule"},
     {"recipe"},
@@ -25,7 +26,8 @@ ROOMS = [
 ]
 RANK = {room: rank for rank, group in enumerate(ROOMS) for room in group}
 FILES = sorted(PACKAGE.rglob("*.py"))
-INNER = [path for path in FILES if path.parent != PACKAGE or path.stem in {"errors", "child"}]
+ALONE = {"errors", "child", "user_code"}  # rooms of one file
+INNER = [path for path in FILES if path.parent != PACKAGE or path.stem in ALONE]
 
 
 def room_of(path: Path) -> str:
@@ -66,11 +68,11 @@ def test_screen_libraries_stay_in_their_rooms(path: Path) -> None:
         assert "typer" not in modules
     if own not in {"cli", "report"}:
         assert "rich" not in modules
-    if own in {"errors", "child", "theory", "schedule", "recipe", "report"}:
+    if own in {"errors", "child", "user_code", "theory", "schedule", "recipe", "report"}:
         assert not {"torch", "optuna"} & modules
     if own == "report":  # it shows results as plain data
         assert not any(module.startswith("tunecli.training") for module in imports(path))
-    if own in {"errors", "child", "theory", "schedule"}:
+    if own in {"errors", "child", "user_code", "theory", "schedule"}:
         assert "pydantic" not in modules
 
 

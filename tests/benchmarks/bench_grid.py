@@ -21,7 +21,7 @@ from tunecli.recipe import Recipe, derive_schedule, find_recipe, load_recipe
 from tunecli.schedule import Schedule
 from tunecli.search import Continue, MonotoneRule, Observation, Stop, decide
 from tunecli.search.abort import Curve, truncated
-from tunecli.search.metric import Metric
+from tunecli.search.metric import Metric, metric_of
 from tunecli.search.run import monotone_rule
 from tunecli.training import Trial
 from tunecli.training.build import build_trial
@@ -47,7 +47,7 @@ class Bench:
 
     @property
     def metric(self) -> Metric:
-        return Metric(self.recipe.search.metric)
+        return metric_of(self.recipe)
 
     @property
     def samples(self) -> int:
@@ -77,7 +77,7 @@ class Bench:
                     asked.learning_rate,
                     self.metric.value(outcome, self.recipe.training.divergence_factor),
                     outcome.diverged,
-                    self.metric.baseline(outcome.untrained, self.splits["validation"]),
+                    self.metric.baseline(outcome.untrained, self.splits["validation"].classes()),
                     asked.repeat,
                     curve,
                 )

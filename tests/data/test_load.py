@@ -9,7 +9,7 @@ from tunecli.data import load as load_module
 from tunecli.data.digits import load_digits
 from tunecli.data.load import Split, load_splits, training_samples
 from tunecli.errors import InvalidValueError
-from tunecli.recipe import DigitsData
+from tunecli.recipe.data import DigitsData
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,7 @@ from torch import nn
 from tunecli.errors import InvalidValueError
 from tunecli.models.build import build_model
 from tunecli.models.classifiers import CNN, MLP, LogisticRegression
-from tunecli.recipe import CnnModel, LogisticModel, MlpModel
+from tunecli.recipe.networks import CnnModel, LogisticModel, MlpModel
 
 Model = CnnModel | MlpModel | LogisticModel
 MODELS: list[Model] = [

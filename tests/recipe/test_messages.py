@@ -18,13 +18,37 @@ FULL: dict[str, Any] = {
     "name": "tiny",
     "description": "words",
     "learning_rate": 0.8,
-    "model": {"name": "cnn", "channels": [16, 32], "hidden": 64},
+    "command": None,
+    "script": None,
+    "model": {
+        "name": "cnn",
+        "channels": [16, 32],
+        "hidden": 64,
+        "checkpoint": "weights.pt",
+        "skip": ["head.*"],
+        "freeze": ["0.*"],
+    },
     "data": {"name": "digits", "validation": 0.2, "test": 0.2, "split_seed": 0},
+    "loss": {"name": "cross_entropy", "label_smoothing": 0.0},
+    "augmentation": {"import": "mine:flip", "folder": "src", "args": {"p": 0.5}},
+    "optimizer": {"import": "mine:build", "folder": "src", "args": {}},
+    "metrics": {
+        "f1": {
+            "import": "mine:F1",
+            "folder": None,
+            "args": {},
+            "maximize": True,
+            "perfect": 1.0,
+            "baseline": None,
+        }
+    },
     "training": {
         "algorithm": "centralized",
         "weight_decay": 0.0,
         "weight_decay_mode": "coupled",
         "reset_momentum": False,
+        "micro_batch_size": 32,
+        "evaluation_batch_size": None,
         "evaluations": 10,
         "divergence_factor": 10.0,
         "cpu_threads": 1,
@@ -59,6 +83,10 @@ FULL: dict[str, Any] = {
 VARIANTS: list[tuple[tuple[str, ...], Any]] = [
     (("model",), {"name": "mlp", "hidden": [128]}),
     (("model",), {"name": "logistic"}),
+    (("model",), {"name": "import", "import": "nets:build", "args": {"width": 3}}),
+    (("data",), {"name": "import", "import": "data.py:build", "samples": 3, "workers": 2}),
+    (("loss",), {"name": "mse"}),
+    (("loss",), {"name": "import", "import": "torch.nn:CrossEntropyLoss", "args": {}}),
     (("search", "grid"), {"linear": {"start": 0.1, "stop": 0.5, "step": 0.1}}),
     (("search", "grid"), [0.1, 0.2]),
     *(
@@ -207,7 +235,10 @@ def test_any_value_anywhere_gets_our_sentences(place: tuple[Any, ...], value: An
         (
             "data: {name: digits}\n",
             "",
-            "foo.yaml:1: data is missing; add, for example, `data: {name: digits}`",
+            (
+                "foo.yaml:1: data must be given unless command is; add, for example, "
+                "`data: {name: digits}`"
+            ),
         ),
         (
             "  grid: [0.1, 0.2]",
@@ -242,19 +273,22 @@ def test_any_value_anywhere_gets_our_sentences(place: tuple[Any, ...], value: An
             "{name: cnn}",
             "{name: cn}",
             (
-                'foo.yaml:3: model.name must be one of cnn, logistic, mlp but got "cn"; '
+                'foo.yaml:3: model.name must be one of cnn, logistic, mlp, import but got "cn"; '
                 "did you mean cnn?"
             ),
         ),
         (
             "{name: cnn}",
             "{}",
-            "foo.yaml:3: model.name is missing; choose one of cnn, logistic, mlp",
+            "foo.yaml:3: model.name is missing; choose one of cnn, logistic, mlp, import",
         ),
         (
             "{name: cnn}",
             "{name: mlp, channels: [8]}",
-            "foo.yaml:3: unknown key model.channels for the model mlp; allowed keys: name, hidden",
+            (
+                "foo.yaml:3: unknown key model.channels for the model mlp; allowed keys: name, "
+                "hidden, checkpoint, skip, freeze"
+            ),
         ),
         (
             "search:",
@@ -266,7 +300,8 @@ def test_any_value_anywhere_gets_our_sentences(place: tuple[Any, ...], value: An
             "version: 1\nfoo: 2",
             (
                 "foo.yaml:2: unknown key foo; allowed keys: version, name, description, "
-                "learning_rate, model, data, training, schedule, search"
+                "learning_rate, command, script, model, data, loss, augmentation, optimizer, "
+                "metrics, training, schedule, search"
             ),
         ),
         (
@@ -274,7 +309,8 @@ def test_any_value_anywhere_gets_our_sentences(place: tuple[Any, ...], value: An
             "version: 1\nbatch_size: 2",
             (
                 "foo.yaml:2: unknown key batch_size; it belongs to schedule; allowed keys here: "
-                "version, name, description, learning_rate, model, data, training, schedule, search"
+                "version, name, description, learning_rate, command, script, model, data, loss, "
+                "augmentation, optimizer, metrics, training, schedule, search"
             ),
         ),
         (
@@ -298,7 +334,8 @@ def test_any_value_anywhere_gets_our_sentences(place: tuple[Any, ...], value: An
             "version: 1\ntraining:",
             (
                 "foo.yaml:2: training must be a section with the keys algorithm, weight_decay, "
-                "weight_decay_mode, reset_momentum, evaluations, divergence_factor, "
+                "weight_decay_mode, reset_momentum, micro_batch_size, evaluation_batch_size, "
+                "evaluations, divergence_factor, "
                 "cpu_threads, checkpoint_every_s, asynchronous but got null; "
                 "write its keys below it, or leave it out for the defaults"
             ),
@@ -317,7 +354,8 @@ def test_any_value_anywhere_gets_our_sentences(place: tuple[Any, ...], value: An
             (
                 "foo.yaml:2: unknown key training.num_workers; it belongs to "
                 "training.asynchronous; allowed keys here: algorithm, weight_decay, "
-                "weight_decay_mode, reset_momentum, evaluations, divergence_factor, cpu_threads, "
+                "weight_decay_mode, reset_momentum, micro_batch_size, evaluation_batch_size, "
+                "evaluations, divergence_factor, cpu_threads, "
                 "checkpoint_every_s, asynchronous"
             ),
         ),

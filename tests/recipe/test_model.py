@@ -3,9 +3,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from tunecli.recipe import MlpModel, Recipe, ScheduleSection
+from tunecli.recipe import Recipe, ScheduleSection, SearchSection
 from tunecli.recipe.asynchronous import AsynchronousSection
-from tunecli.recipe.model import ALTERNATIVES, UNIONS, SearchSection
+from tunecli.recipe.model import ALTERNATIVES, UNIONS
+from tunecli.recipe.networks import MlpModel
 
 SMALL: dict[str, Any] = {
     "version": 1,
@@ -24,13 +25,21 @@ def test_defaults_are_the_documented_ones() -> None:
         "name": "tiny",
         "description": "",
         "learning_rate": None,
-        "model": {"name": "logistic"},
+        "command": None,
+        "script": None,
+        "model": {"name": "logistic", "checkpoint": None, "skip": [], "freeze": []},
         "data": {"name": "digits", "validation": 0.2, "test": 0.2, "split_seed": 0},
+        "loss": {"name": "cross_entropy", "label_smoothing": 0.0},
+        "augmentation": None,
+        "optimizer": None,
+        "metrics": {},
         "training": {
             "algorithm": "centralized",
             "weight_decay": 0.0,
             "weight_decay_mode": "coupled",
             "reset_momentum": False,
+            "micro_batch_size": None,
+            "evaluation_batch_size": None,
             "evaluations": 10,
             "divergence_factor": 10.0,
             "cpu_threads": 1,
@@ -132,17 +141,18 @@ def test_every_key_has_a_description() -> None:
         return found
 
     found = sections(Recipe)
-    assert len(found) == 20
+    assert len(found) == 28
     for section in found:
         for name, field in section.model_fields.items():
             assert field.description, f"{section.__name__}.{name}"
 
 
 def test_unions_table_names_the_members_of_each_union() -> None:
-    models = UNIONS[("model",)]
-    assert set(models.values()) == set(get_args(Recipe.model_fields["model"].annotation))
-    for name, member in models.items():
-        assert get_args(member.model_fields["name"].annotation) == (name,)
+    for key in ("model", "data", "loss"):
+        members = UNIONS[(key,)]
+        assert set(members.values()) == set(get_args(Recipe.model_fields[key].annotation))
+        for name, member in members.items():
+            assert get_args(member.model_fields["name"].annotation) == (name,)
     for name, form in UNIONS[("search", "grid")].items():
         assert list(form.model_fields) == [name]
     delays = UNIONS[("training", "asynchronous", "delay")]

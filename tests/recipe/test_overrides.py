@@ -63,7 +63,10 @@ def test_override_of_the_model_name_leaves_the_old_keys_as_errors(
 ) -> None:
     text = minimal.replace("{name: cnn}", "\n  name: cnn\n  channels: [8]\n  hidden: 8")
     assert complaints(text, "model.name=mlp") == [
-        "foo.yaml:5: unknown key model.channels for the model mlp; allowed keys: name, hidden",
+        (
+            "foo.yaml:5: unknown key model.channels for the model mlp; allowed keys: name, "
+            "hidden, checkpoint, skip, freeze"
+        ),
         (
             "foo.yaml:6: model.hidden must be a list of 1 or more entries, each a whole number ≥ 1 "
             "but got 8; write, for example, [128, 128, 128]"

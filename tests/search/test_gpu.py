@@ -93,7 +93,7 @@ def test_checkpoint_from_the_gpu_goes_on_there_and_on_the_cpu(tmp_path: Path) ->
 
 def test_model_build_leaves_the_gpu_generator_alone() -> None:
     from tunecli.models.build import build_model
-    from tunecli.recipe import LogisticModel
+    from tunecli.recipe.networks import LogisticModel
 
     before = torch.cuda.get_rng_state(0)
     build_model(LogisticModel(name="logistic"), input_shape=(1, 8, 8), num_classes=10, seed=5)

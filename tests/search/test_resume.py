@@ -26,7 +26,8 @@ from tunecli.data import SplitName
 from tunecli.data.load import Splits, load_splits
 from tunecli.errors import InterruptedRunError, RunError
 from tunecli.execution import Interrupt, RunFolder, create_run, read_json
-from tunecli.recipe import DigitsData, Recipe, load_recipe
+from tunecli.recipe import Recipe, load_recipe
+from tunecli.recipe.data import DigitsData
 from tunecli.search import run as run_module
 from tunecli.search import run_search
 from tunecli.search import trials as trials_module

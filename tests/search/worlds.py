@@ -7,7 +7,7 @@ from typing import Literal
 
 from hypothesis import strategies as st
 
-from tunecli.recipe.model import SearchSection
+from tunecli.recipe import SearchSection
 from tunecli.search import Continue, MonotoneRule, Observation, Stop, decide
 from tunecli.search.abort import Curve, truncated
 from tunecli.search.rule import Strategy

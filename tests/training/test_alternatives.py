@@ -221,7 +221,9 @@ def test_resumed_training_is_the_uninterrupted_one_to_the_bit(name: Alternative)
         while trained.steps < until:
             losses.append(trained.step().item())
             if trained.steps % 5 == 0:
-                losses.append(trained.evaluate(data()).loss)
+                loss = trained.evaluate(data()).loss
+                assert loss is not None
+                losses.append(loss)
         return losses
 
     whole = training(name)
@@ -358,6 +360,7 @@ def test_digits_are_learned_at_a_decent_rate(name: str, rate: float) -> None:
     recipe, splits = recipe_of("digits-mlp", "training.evaluations=1")
     outcome = build_alternative(recipe, name, rate, seed=0, splits=splits, device=CPU).run()
     assert outcome.final is not None
+    assert outcome.final.accuracy is not None
     assert outcome.final.accuracy > 0.9
 
 

@@ -1,6 +1,7 @@
 import copy
 import io
 import itertools
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from torch.nn import functional
 
 from tunecli.data.load import Split, load_splits
 from tunecli.models.build import build_model
-from tunecli.recipe import DigitsData, LogisticModel
+from tunecli.optim import QHM
+from tunecli.recipe.data import DigitsData
+from tunecli.recipe.networks import LogisticModel
 from tunecli.schedule import Schedule, Stage, multistage_schedule
 from tunecli.training import CentralizedTraining
 from tunecli.training.batches import BatchStream
@@ -49,8 +52,17 @@ def training(
     dtype: torch.dtype = torch.float32,
     **options: Any,
 ) -> CentralizedTraining:
+    decay = {
+        key: options.pop(key) for key in ("weight_decay", "weight_decay_mode") if key in options
+    }
     return CentralizedTraining(
-        network(dtype=dtype), data(dtype), schedule, seed=seed, device=CPU, **options
+        network(dtype=dtype),
+        data(dtype),
+        schedule,
+        seed=seed,
+        device=CPU,
+        make_optimizer=partial(QHM, **decay),
+        **options,
     )
 
 
@@ -308,7 +320,7 @@ def test_evaluation_in_pieces_weighs_every_sample_the_same(
 ) -> None:
     trained, split = training(), data()
     whole = trained.evaluate(split)
-    monkeypatch.setattr("tunecli.training.evaluate._BATCH", 10)  # 37 = 3·10 + 7
+    monkeypatch.setattr("tunecli.training.evaluate._MOST_SAMPLES", 10)  # 37 = 3·10 + 7
     pieces = trained.evaluate(split)
     assert pieces.accuracy == whole.accuracy
     assert pieces.loss == pytest.approx(whole.loss, rel=1e-6)
@@ -338,7 +350,13 @@ def test_state_goes_on_bitwise_identically_from_every_update(stop: int, reset: b
     file.seek(0)
     torch.manual_seed(12345)
     fresh = CentralizedTraining(  # other weights: what is not restored will show
-        network(seed=9), data(), THREE_STAGES, seed=1, device=CPU, **options
+        network(seed=9),
+        data(),
+        THREE_STAGES,
+        seed=1,
+        device=CPU,
+        make_optimizer=partial(QHM, weight_decay=0.01),
+        reset_momentum=reset,
     )
     fresh.load_state_dict(torch.load(file, weights_only=True))
     assert fresh.steps == stop

@@ -10,7 +10,8 @@ from torch.nn import functional
 from tunecli.data.load import Split, load_splits
 from tunecli.errors import InvalidValueError
 from tunecli.models.build import build_model
-from tunecli.recipe import DigitsData, MlpModel
+from tunecli.recipe.data import DigitsData
+from tunecli.recipe.networks import MlpModel
 from tunecli.theory.delay import ConstantDelay
 from tunecli.theory.stability import MomentumKind, stability_threshold
 from tunecli.training.full_batch import FullBatchLoss

@@ -1,6 +1,6 @@
 """From a recipe's `data` section to tensors; only the splits that are asked for are handed out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from tunecli.data.splits import SplitName
 if TYPE_CHECKING:
     from torch import Tensor, device
 
-    from tunecli.recipe import DigitsData
+    from tunecli.recipe.data import AnyData
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,17 @@ class Split:
         """The same split on another device."""
         return Split(self.inputs.to(target), self.targets.to(target))
 
+    def batches(self, chosen: "Iterable[Tensor]") -> "Iterator[tuple[Tensor, Tensor]]":
+        """Inputs and targets of each batch of indices, in order, where the split is."""
+        return ((self.inputs[indices], self.targets[indices]) for indices in chosen)
+
+    def classes(self) -> "Tensor | None":
+        """The class of every sample, or of every position of a sequence; None where none are."""
+        return None if self.targets.is_floating_point() else self.targets
+
+
+AnySplit = Split
+
 
 @dataclass(frozen=True, slots=True)
 class Splits:
@@ -45,17 +56,18 @@ class Splits:
         return self.by_name[name]
 
 
-def training_samples(data: "DigitsData") -> int:
+def training_samples(data: "AnyData") -> int:
     """Size of the training split, known without reading a sample."""
+    assert data.name == "digits"
     return digits_sizes(validation=data.validation, test=data.test).train
 
 
-def sample_shape(data: "DigitsData") -> tuple[tuple[int, ...], int]:
+def sample_shape(data: "AnyData") -> tuple[tuple[int, ...], int]:
     """Shape of one input, and the number of classes, known without reading a sample."""
     return DIGITS_SHAPE, DIGITS_CLASSES
 
 
-def load_splits(data: "DigitsData", names: Iterable[SplitName]) -> Splits:
+def load_splits(data: "AnyData", names: Iterable[SplitName]) -> Splits:
     """Load the named splits and no other: a search asks for training and validation only.
 
     Inputs are standardized with the mean and standard deviation of the training split's pixels.
@@ -66,6 +78,7 @@ def load_splits(data: "DigitsData", names: Iterable[SplitName]) -> Splits:
     """
     import torch
 
+    assert data.name == "digits"
     arrays = load_digits(validation=data.validation, test=data.test, seed=data.split_seed)
     mean, std = arrays["train"][0].mean(), arrays["train"][0].std()
     by_name = {

@@ -217,11 +217,11 @@ def _save(trial: Trial, folder: TrialFolder) -> None:
 
 
 def _outcome_from(stored: dict[str, Any]) -> TrialOutcome:
-    final = stored["final"]
+    untrained, final = stored["untrained"], stored["final"]
     return TrialOutcome(
         **{
             **stored,
-            "untrained": Evaluation(**stored["untrained"]),
+            "untrained": None if untrained is None else Evaluation(**untrained),
             "final": None if final is None else Evaluation(**final),
             "batch_sizes": tuple((size, count) for size, count in stored["batch_sizes"]),
             "curve": tuple(CurvePoint(**point) for point in stored["curve"]),

@@ -23,6 +23,7 @@ from tunecli.schedule import unmet_conditions
 from tunecli.schedule.asynchronous import DelayScaling
 from tunecli.training import Trial, TrialOutcome
 from tunecli.training.build import build_trial
+from tunecli.training.protocol import named_values
 
 
 def train_once(
@@ -79,7 +80,8 @@ def train_once(
         if not read_test or trial.diverged_because:
             return {"test": None}
         test = trial.training.evaluate(load_splits(recipe.data, ("test",))["test"])
-        return {"test": asdict(test) if math.isfinite(test.loss) else None}
+        finite = all(math.isfinite(value) for _, value in named_values(test))
+        return {"test": asdict(test) if finite else None}
 
     with cpu_threads(recipe.training.cpu_threads):
         outcome, extra = execute(

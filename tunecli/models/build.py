@@ -1,27 +1,33 @@
 """From a recipe's `model` section to an initialized network."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from tunecli.errors import require
+from tunecli.errors import InvalidValueError, require
 from tunecli.models.classifiers import CNN, MLP, LogisticRegression
 from tunecli.models.limits import most_convolutions
+from tunecli.models.weights import freeze, load_checkpoint
+from tunecli.user_code import build_from
 
 if TYPE_CHECKING:
-    from tunecli.recipe import CnnModel, LogisticModel, MlpModel
+    from tunecli.recipe.networks import AnyModel
 
 
 def build_model(
-    model: "CnnModel | MlpModel | LogisticModel",
+    model: "AnyModel",
     *,
     input_shape: Sequence[int],
     num_classes: int,
     seed: int,
 ) -> nn.Module:
-    """Build the named model with PyTorch's default initialization, drawn from `seed` alone.
+    """Build the recipe's model, its initialization drawn from `seed` alone.
+
+    Named ones have PyTorch's default initialization, imported ones their own; a checkpoint
+    replaces it.
 
     The weights are drawn on the CPU: one seed is one initialization on every device, whatever was
     drawn before, and the global random state is left as it was.
@@ -33,20 +39,46 @@ def build_model(
         seed: Seed of the initialization.
 
     Raises:
-        InvalidValueError: The images are too small for that many convolutions.
+        InvalidValueError: The data does not fit the model, or the checkpoint or a name pattern
+            does not.
+        UserCodeError: An imported model raised an error.
+        RunError: The checkpoint cannot be read.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's alone, unlike torch.manual_seed
-        if model.name == "logistic":
-            return LogisticRegression(input_shape, num_classes)
-        if model.name == "mlp":
-            return MLP(input_shape, num_classes, model.hidden)
-        most = most_convolutions(input_shape)
-        require(
-            len(model.channels) <= most,
-            "model.channels",
-            f"at most {most} convolutions for images of {input_shape[1]} × {input_shape[2]}",
-            len(model.channels),
-            "each one halves the image",
-        )
-        return CNN(input_shape, num_classes, model.channels, model.hidden)
+        built = _built(model, input_shape, num_classes)
+    if model.checkpoint is not None:
+        load_checkpoint(built, Path(model.checkpoint), model.skip)
+    freeze(built, model.freeze)
+    return built
+
+
+def _built(model: "AnyModel", input_shape: Sequence[int], num_classes: int) -> nn.Module:
+    if model.name == "import":
+        built = build_from("model", model)
+        if not isinstance(built, nn.Module):
+            raise InvalidValueError(
+                f"model.import must build a torch.nn.Module but {model.import_} built "
+                f"{type(built).__name__}; return the network"
+            )
+        return built
+    require(
+        num_classes >= 1,
+        "data.num_classes",
+        "known to a named model",
+        "a Dataset that does not tell its classes",
+        "add it to data",
+    )
+    if model.name == "logistic":
+        return LogisticRegression(input_shape, num_classes)
+    if model.name == "mlp":
+        return MLP(input_shape, num_classes, model.hidden)
+    most = most_convolutions(input_shape)
+    require(
+        len(model.channels) <= most,
+        "model.channels",
+        f"at most {most} convolutions for images of {input_shape[1]} × {input_shape[2]}",
+        len(model.channels),
+        "each one halves the image",
+    )
+    return CNN(input_shape, num_classes, model.channels, model.hidden)

@@ -20,28 +20,18 @@ if TYPE_CHECKING:
     from tunecli.recipe.dump import dump_recipe
     from tunecli.recipe.grid import GeometricForm, GeometricGrid, LinearForm, LinearGrid
     from tunecli.recipe.load import load_recipe
-    from tunecli.recipe.model import (
-        CnnModel,
-        DigitsData,
-        LogisticModel,
-        MlpModel,
-        Recipe,
-        ScheduleSection,
-        SearchSection,
-    )
+    from tunecli.recipe.model import Recipe
     from tunecli.recipe.schema import recipe_schema
+    from tunecli.recipe.search import SearchSection
+    from tunecli.recipe.stages import ScheduleSection
     from tunecli.recipe.training import TrainingSection
 
 __all__ = [
     "AsynchronousSection",
-    "CnnModel",
-    "DigitsData",
     "GeometricForm",
     "GeometricGrid",
     "LinearForm",
     "LinearGrid",
-    "LogisticModel",
-    "MlpModel",
     "Recipe",
     "ScheduleSection",
     "SearchSection",
@@ -73,6 +63,9 @@ _HOMES = {
     "recipe_schema": "schema",
     "require_learning_rate": "derive",
     "shipped_recipes": "catalog",
+    "Recipe": "model",
+    "ScheduleSection": "stages",
+    "SearchSection": "search",
     "TrainingSection": "training",
     "trial_schedule": "derive",
 }
@@ -81,6 +74,6 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'model')}"), name)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -2,7 +2,8 @@
 
 from tunecli.errors import InvalidValueError
 from tunecli.recipe.asynchronous import AsynchronousSection
-from tunecli.recipe.model import Recipe, ScheduleSection
+from tunecli.recipe.model import Recipe
+from tunecli.recipe.stages import ScheduleSection
 from tunecli.schedule import Schedule, multistage_schedule
 from tunecli.schedule.asynchronous import DelayScaling, scale_for_delay
 from tunecli.theory.delay import (

@@ -39,14 +39,15 @@ def dump_recipe(recipe: Recipe) -> str:
     Keys without a value (`learning_rate`, `max_trials`, the one of `epochs` and `steps` that is
     not given) are left out, unless no value means something else than leaving them out does.
     """
-    data = _without_empty_keys(recipe, recipe.model_dump(mode="json"))
+    data = _without_empty_keys(recipe, recipe.model_dump(mode="json", by_alias=True))
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _without_empty_keys(section: Section, data: dict[str, Any]) -> dict[str, Any]:
     kept = {}
-    for name, field in type(section).model_fields.items():
-        inner, value = getattr(section, name), data[name]
+    for attribute, field in type(section).model_fields.items():
+        name = field.alias or attribute
+        inner, value = getattr(section, attribute), data[name]
         if isinstance(inner, Section):
             kept[name] = _without_empty_keys(inner, value)
         elif value is not None or field.default is not None:

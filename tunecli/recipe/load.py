@@ -9,6 +9,7 @@ from tunecli.errors import RecipeError
 from tunecli.recipe.document import MAX_BYTES, Document, KeyPath, Position, read_yaml
 from tunecli.recipe.model import Recipe
 from tunecli.recipe.overrides import apply_overrides
+from tunecli.recipe.paths import resolve_paths
 
 
 def load_recipe(
@@ -33,8 +34,11 @@ def load_recipe(
     """
     document = read_document(path)
     apply_overrides(document, overrides)
+    resolve_paths(document, Path(path).parent)
     try:
-        recipe = Recipe.model_validate(document.data)
+        metrics = document.data.get("metrics")
+        names = list(metrics) if isinstance(metrics, dict) else []
+        recipe = Recipe.model_validate(document.data, context={"metrics": names})
     except ValidationError as error:
         # Only a mistake pays for this import: difflib and the JSON Schema.
         from tunecli.recipe.messages import findings

@@ -5,6 +5,7 @@ What is allowed is read from the JSON Schema, so a message and the documentation
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ _KINDS = {
     "string": "text",
     "boolean": "true or false",
     "array": "a list",
+    "object": "a mapping",
     "null": "null",
 }
 
@@ -118,8 +120,13 @@ def _resolve(location: tuple[str | int, ...]) -> tuple[KeyPath, Node]:
         if path in UNIONS and not member_named:
             node, member_named = _member(schema, node, path, part), True
             continue
+        if part == "[key]":  # of a mapping whose keys a person chooses: the key before it
+            continue
         if isinstance(part, int):
-            node = node.get("items", {})
+            optional = node.get("anyOf", ({},))[0]
+            node = node.get("items") or optional.get("items", {})
+        elif isinstance(values := node.get("additionalProperties"), Mapping):
+            node = values
         else:
             node = node.get("properties", {}).get(part, {})
         path, member_named = (*path, part), False
@@ -127,6 +134,8 @@ def _resolve(location: tuple[str | int, ...]) -> tuple[KeyPath, Node]:
         if reference := node.get("$ref") or optional.get("$ref"):
             inner = schema["$defs"][reference.rpartition("/")[2]]
             node = {**inner, **{word: node[word] for word in node if word != "anyOf"}}
+        elif "discriminator" in optional:
+            node = {**optional, **{word: node[word] for word in node if word != "anyOf"}}
     return path, node
 
 
@@ -170,11 +179,14 @@ def _condition(node: Node, *, bounds_only: bool = False) -> str:
 def _example(node: Node) -> str | None:
     """A value that the schema offers for a place: its default, or else its first example."""
     if node.get("default") not in (None, ""):
-        return show(node["default"]).replace('"', "")
+        return _unquoted(node["default"])
     examples = node.get("examples")
-    if examples:
-        return show(examples[0]).replace('"', "")  # the grammar's examples need no quotes
-    return None
+    return _unquoted(examples[0]) if examples else None
+
+
+def _unquoted(value: object) -> str:
+    """A value without the quotes that YAML does not need; a placeholder in braces needs them."""
+    return re.sub(r'"([\w.*:/-]+)"', r"\1", show(value))
 
 
 def _unknown_key(path: KeyPath, location: tuple[str | int, ...]) -> str:
@@ -293,6 +305,7 @@ _OUT_OF_BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_
 # them); the types that need more than a remedy are branches of `describe`.
 _REMEDIES: dict[str, Callable[[object, Node], str]] = {
     "bool_type": _switch_remedy,
+    "dict_type": _write_example,
     "finite_number": _write_example,
     "float_type": _number_remedy,
     "greater_than": _move("raise"),

@@ -1,7 +1,12 @@
 """What all sections of a recipe have in common."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
+
+MAX_SEED = 2**32 - 1  # what every generator (numpy's and scikit-learn's older ones, too) accepts
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
 class Section(BaseModel):
@@ -10,6 +15,9 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, strict=True, extra="forbid", allow_inf_nan=False, defer_build=True
     )
+
+    def __hash__(self) -> int:  # of what it says: a mapping inside has no hash of its own
+        return hash((type(self), self.model_dump_json()))
 
 
 def broken_rule(condition: str, remedy: str, *, item: int | None = None) -> PydanticCustomError:

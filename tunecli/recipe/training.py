@@ -27,6 +27,21 @@ class TrainingSection(Section):
         description="Reset the momentum buffer when a stage starts. By default it is carried over, "
         "as in the proof of the QHM paper's Theorem 4.",
     )
+    micro_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        examples=[32],
+        description="Samples that go through the model at once, where a whole batch does not fit "
+        "the device: gradients are summed, so the batch, its updates and the rate stay as they "
+        "are. With batch norm that is not the same training; a warning says so.",
+    )
+    evaluation_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        examples=[64],
+        description="Samples that go through the model at once in an evaluation; by default what "
+        "the size of a sample suggests.",
+    )
     evaluations: int = Field(
         default=10,
         ge=1,

@@ -1,14 +1,18 @@
 """What the recipe's metric means: direction, perfect value, and what nothing learned comes to."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
-import torch
+from tunecli.recipe import Recipe
 
-from tunecli.data.load import Split
-from tunecli.training import CurvePoint, Evaluation, TrialOutcome
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-MetricName = Literal["accuracy", "loss"]
+    from torch import Tensor
+
+    from tunecli.training import CurvePoint, Evaluation, TrialOutcome
+
+_WORST = 1e9  # of a metric of which no value is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,47 +20,96 @@ class Metric:
     """A validation metric, as the search compares it.
 
     Args:
-        name: `accuracy` (share of right answers) or `loss` (mean cross-entropy).
+        name: `accuracy` (share of right answers), `loss` (its mean), or a name of the recipe's.
+        maximize: Whether larger is better.
+        perfect: The value that cannot be beaten; None: not known.
+        nothing: The value of knowing nothing; None: not known beforehand.
+        of_frequencies: The value of the model that answers with the classes' frequencies alone,
+            from the frequencies; None where there are no classes.
     """
 
-    name: MetricName
+    name: str
+    maximize: bool
+    perfect: float | None
+    nothing: float | None = None
+    of_frequencies: "Callable[[Tensor], float] | None" = None
 
-    @property
-    def maximize(self) -> bool:
-        """Whether larger is better."""
-        return self.name == "accuracy"
-
-    @property
-    def perfect(self) -> float:
-        """The value that cannot be beaten."""
-        return 1.0 if self.name == "accuracy" else 0.0
-
-    def of(self, evaluation: Evaluation | CurvePoint) -> float:
+    def of(self, evaluation: "Evaluation | CurvePoint") -> float:
         """The metric's value in an evaluation."""
-        return evaluation.accuracy if self.name == "accuracy" else evaluation.loss
+        if self.name == "accuracy":
+            assert evaluation.accuracy is not None  # training/feasible.py and evaluate see to it
+            return evaluation.accuracy
+        if self.name == "loss":
+            assert evaluation.loss is not None
+            return evaluation.loss
+        return evaluation.metrics[self.name]
 
-    def baseline(self, untrained: Evaluation, validation: Split) -> float:
+    def baseline(
+        self, untrained: "Evaluation | None", targets: "Tensor | None" = None
+    ) -> float | None:
         """What a model gets that has learned nothing: the better of two such models.
 
         One is the untrained network, the other answers with the classes' frequencies alone, which
         is all that a far too small learning rate can still learn.
-        """
-        counts = torch.bincount(validation.targets.cpu()).double()
-        frequencies = counts[counts > 0] / counts.sum()
-        if self.name == "accuracy":
-            return max(untrained.accuracy, frequencies.max().item())
-        return min(untrained.loss, -(frequencies * frequencies.log()).sum().item())
 
-    def worst(self, untrained: Evaluation, divergence_factor: float) -> float:
+        Args:
+            untrained: Before the first update; None: not known.
+            targets: The classes of the validation set; None: not known.
+        """
+        if self.nothing is not None:
+            return self.nothing
+        known = [] if untrained is None else [self.of(untrained)]
+        if self.of_frequencies is not None and targets is not None:
+            known.append(self.of_frequencies(_frequencies(targets)))
+        if not known:
+            return None
+        return max(known) if self.maximize else min(known)
+
+    def worst(self, untrained: "Evaluation | None", divergence_factor: float) -> float:
         """The finite value that a diverged trial is stored with.
 
         No accuracy is below it, and no loss above it but of a model that is that much worse than
         untrained; the rule goes by `diverged` alone.
         """
-        return 0.0 if self.name == "accuracy" else divergence_factor * untrained.loss
+        if self.name == "accuracy":
+            return 0.0
+        known = self.nothing if untrained is None else self.of(untrained)
+        if known is None:
+            return -_WORST if self.maximize else _WORST
+        away = (divergence_factor - 1) * abs(known)
+        return known - away if self.maximize else known + away
 
-    def value(self, outcome: TrialOutcome, divergence_factor: float) -> float:
+    def value(self, outcome: "TrialOutcome", divergence_factor: float) -> float:
         """The value of a finished trial."""
         if outcome.final is None:
             return self.worst(outcome.untrained, divergence_factor)
         return self.of(outcome.final)
+
+
+def metric_of(recipe: Recipe) -> Metric:
+    """The metric that a recipe's search goes by."""
+    name = recipe.search.metric
+    if name in recipe.metrics:
+        section = recipe.metrics[name]
+        return Metric(name, section.maximize, section.perfect, section.baseline)
+    classifies = recipe.command is None and recipe.loss.name == "cross_entropy"
+    if name == "accuracy":
+        return Metric(name, True, 1.0, None, _share_of_the_largest)
+    # of a person's own loss nothing is known, not even that it is never below zero
+    perfect = None if recipe.command is None and recipe.loss.name == "import" else 0.0
+    return Metric(name, False, perfect, None, _entropy if classifies else None)
+
+
+def _frequencies(targets: "Tensor") -> "Tensor":
+    import torch
+
+    counts = torch.bincount(targets.flatten().cpu().long()).double()
+    return counts[counts > 0] / counts.sum()
+
+
+def _share_of_the_largest(frequencies: "Tensor") -> float:
+    return frequencies.max().item()
+
+
+def _entropy(frequencies: "Tensor") -> float:
+    return -(frequencies * frequencies.log()).sum().item()

@@ -28,7 +28,7 @@ from tunecli.search.events import (
     TrialStarted,
 )
 from tunecli.search.explain import explain
-from tunecli.search.metric import Metric
+from tunecli.search.metric import metric_of
 from tunecli.search.probe import Probe, ramp_schedule, run_ramp
 from tunecli.search.result import SearchResult
 from tunecli.search.rule import Continue, MonotoneRule, Stop
@@ -44,7 +44,7 @@ _HORIZON = 4  # requests per worker: a trial that runs and is further off is can
 
 def monotone_rule(recipe: Recipe) -> MonotoneRule:
     """The stop rule that a recipe's `search` section asks for; a probe's start is not in it yet."""
-    section, metric = recipe.search, Metric(recipe.search.metric)
+    section, metric = recipe.search, metric_of(recipe)
     paper = section.strategy == "paper"
     return MonotoneRule(
         learning_rates=section.learning_rates,
@@ -131,7 +131,7 @@ class _Search:
         self._check_stop = partial(check_stop, interrupt)
         self._run_delay = delay
         self._delay = delay.delay if delay is not None else None
-        self._metric = Metric(recipe.search.metric)
+        self._metric = metric_of(recipe)
         self._rule = monotone_rule(recipe)
         self._training_samples = training_samples(recipe.data)
         self._tasks: dict[int, TrialTask] = {}  # those that run, by the number of their trial

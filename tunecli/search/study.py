@@ -129,7 +129,7 @@ class SearchStudy:
         number: int,
         outcome: TrialOutcome,
         value: float,
-        baseline: float,
+        baseline: float | None,
         curve: tuple[float, ...],
     ) -> TrialRecord:
         """Store a trial that has ended by itself.
@@ -138,12 +138,12 @@ class SearchStudy:
             number: The trial's.
             outcome: What it came to.
             value: The metric; the worst one if diverged.
-            baseline: The metric of a model that has learned nothing.
+            baseline: The metric of a model that has learned nothing; None: not known.
             curve: The metric at each point of the outcome's curve.
         """
         state = "diverged" if outcome.diverged else "aborted" if outcome.given_up else "complete"
         shares = [point.samples / self._total_samples for point in outcome.curve]
-        attributes = {
+        attributes: dict[str, object] = {
             BASELINE: baseline,
             DIVERGED: outcome.diverged,
             "updates": outcome.steps,

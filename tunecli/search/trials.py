@@ -21,8 +21,8 @@ from tunecli.recipe import Recipe
 from tunecli.schedule import Schedule
 from tunecli.search.abort import Curve, gives_up
 from tunecli.search.events import Phase
-from tunecli.search.metric import Metric
-from tunecli.training import CurvePoint, Evaluation, Trial, TrialOutcome
+from tunecli.search.metric import metric_of
+from tunecli.training import CurvePoint, Trial, TrialOutcome
 from tunecli.training.build import build_trial
 from tunecli.training.trial import GivesUp
 
@@ -55,7 +55,7 @@ class TrialResult:
     """A trial that has ended; `test` is None unless the test set was read and gave a number."""
 
     outcome: TrialOutcome
-    baseline: float
+    baseline: float | None
     test: float | None = None
 
 
@@ -97,7 +97,7 @@ def run_trial(
         InterruptedRunError: A stop was requested.
         RunError: A file cannot be written, or memory does not suffice.
     """
-    metric = Metric(task.recipe.search.metric)
+    metric = metric_of(task.recipe)
 
     def progress(trial: Trial) -> None:
         training, curve = trial.training, tuple(metric.of(point) for point in trial.curve)
@@ -126,7 +126,7 @@ def run_trial(
         on_progress=progress,
         finish=read_test if task.phase == "final" else None,
     )
-    baseline = metric.baseline(outcome.untrained, splits["validation"])
+    baseline = metric.baseline(outcome.untrained, splits["validation"].classes())
     return TrialResult(outcome, baseline, extra.get("test"))
 
 
@@ -135,16 +135,15 @@ def _judge(task: TrialTask, splits: Splits) -> GivesUp | None:
     to_beat, section = task.to_beat, task.recipe.search
     if to_beat is None:
         return None
-    metric, total = Metric(section.metric), task.schedule.samples
+    metric, total = metric_of(task.recipe), task.schedule.samples
 
     def judge(curve: Sequence[CurvePoint]) -> str | None:
-        untrained = Evaluation(curve[0].loss, curve[0].accuracy)
         return gives_up(
             [(point.samples / total, metric.of(point)) for point in curve[1:]],
             to_beat,
             maximize=metric.maximize,
             perfect=metric.perfect,
-            baseline=metric.baseline(untrained, splits["validation"]),
+            baseline=metric.baseline(curve[0].evaluation, splits["validation"].classes()),
             learned_share=section.learned_share,
         )
 

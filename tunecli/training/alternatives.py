@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import SGD, Adam, NAdam, Optimizer, RMSprop
 
 from tunecli.data.load import Split, Splits
@@ -23,6 +22,7 @@ from tunecli.training.learning_rate import (
     unavailable,
     warm_up_steps,
 )
+from tunecli.training.objective import cross_entropy
 from tunecli.training.protocol import Evaluation
 from tunecli.training.random_state import random_state, restore_random_state
 from tunecli.training.trial import GivesUp, Trial
@@ -126,7 +126,7 @@ class AlternativeTraining:
                 group["momentum"] = settings.momentum
         chosen = self._batches.next(self._batch_size)
         logits = self.model(self._train.inputs[chosen])
-        loss = functional.cross_entropy(logits, self._train.targets[chosen])
+        loss = cross_entropy(logits, self._train.targets[chosen])
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature is untyped
         self.optimizer.step()

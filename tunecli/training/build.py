@@ -1,17 +1,25 @@
 """From a recipe to a trial that is ready to start."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from tunecli.data.load import Splits
+from tunecli.errors import InvalidValueError
 from tunecli.models.build import build_model
+from tunecli.optim import QHM
+from tunecli.optim.micro_batches import batch_norm_layers
 from tunecli.recipe import Recipe
 from tunecli.schedule import Schedule
 from tunecli.training.asynchronous.build import build_asynchronous
-from tunecli.training.centralized import CentralizedTraining
+from tunecli.training.centralized import Augmentation, CentralizedTraining, MakeOptimizer
+from tunecli.training.objective import build_objective
 from tunecli.training.trial import GivesUp, Trial
+from tunecli.user_code import build_from, failed
 
 if TYPE_CHECKING:
     from tunecli.training.protocol import Training
@@ -41,8 +49,9 @@ def build_trial(
     model = build_model(
         recipe.model, input_shape=splits.input_shape, num_classes=splits.num_classes, seed=seed
     )
+    objective, section = build_objective(recipe), recipe.training
     training: Training
-    if recipe.training.algorithm == "asynchronous":
+    if section.algorithm == "asynchronous":
         training = build_asynchronous(
             recipe, model, splits["train"], schedule, seed=seed, device=device, log=log
         )
@@ -53,14 +62,96 @@ def build_trial(
             schedule,
             seed=seed,
             device=device,
-            weight_decay=recipe.training.weight_decay,
-            weight_decay_mode=recipe.training.weight_decay_mode,
-            reset_momentum=recipe.training.reset_momentum,
+            objective=objective,
+            make_optimizer=_optimizer_of(recipe),
+            augmentation=_augmentation_of(recipe),
+            micro_batch_size=section.micro_batch_size,
+            evaluation_batch_size=section.evaluation_batch_size,
+            reset_momentum=section.reset_momentum,
         )
     return Trial(
         training,
         splits["validation"].to(device),
-        evaluations=recipe.training.evaluations,
-        divergence_factor=recipe.training.divergence_factor,
+        evaluations=section.evaluations,
+        divergence_factor=section.divergence_factor,
         gives_up=gives_up,
     )
+
+
+def caveats(recipe: Recipe, splits: Splits) -> list[str]:
+    """What a person should know of trainings that are not quite what the schedule says.
+
+    Args:
+        recipe: What is trained; its model and optimizer are built where they can matter.
+        splits: What a named model must know of the data.
+    """
+    section, found = recipe.training, []
+    if section.micro_batch_size is None and recipe.optimizer is None:
+        return []
+    model = build_model(
+        recipe.model, input_shape=splits.input_shape, num_classes=splits.num_classes, seed=0
+    )
+    layers = batch_norm_layers(model)
+    if section.micro_batch_size is not None and layers:
+        found.append(
+            f"batch norm ({', '.join(layers[:3])}{', …' if len(layers) > 3 else ''}) takes its "
+            f"statistics over training.micro_batch_size ({section.micro_batch_size}) samples and "
+            "not over the batch: not the same training; group norm or layer norm has no such limit"
+        )
+    if recipe.optimizer is not None:
+        trained = [p for p in model.parameters() if p.requires_grad]
+        groups = _optimizer_of(recipe)(trained, 1.0).param_groups
+        if not all("momentum" in group and "discount" in group for group in groups):
+            found.append(
+                "of each stage the optimizer was given the learning rate alone: it has no momentum "
+                "and discount of QHM's; the rate found is for this optimizer"
+            )
+    return found
+
+
+def _optimizer_of(recipe: Recipe) -> MakeOptimizer:
+    section = recipe.optimizer
+    if section is None:
+        return partial(
+            QHM,
+            weight_decay=recipe.training.weight_decay,
+            weight_decay_mode=recipe.training.weight_decay_mode,
+        )
+
+    def make(parameters: list[nn.Parameter], learning_rate: float) -> Optimizer:
+        optimizer = build_from("optimizer", section, parameters, lr=learning_rate)
+        if not isinstance(optimizer, Optimizer):
+            raise InvalidValueError(
+                "optimizer must build a torch.optim.Optimizer but got "
+                f"{type(optimizer).__name__}; return one"
+            )
+        return optimizer
+
+    return make
+
+
+def _augmentation_of(recipe: Recipe) -> Augmentation | None:
+    section = recipe.augmentation
+    if section is None:
+        return None
+    augment = build_from("augmentation", section)
+    if not callable(augment):
+        raise InvalidValueError(
+            f"augmentation must build a function of the inputs but got {type(augment).__name__}; "
+            "return a function, or name a class such as torchvision.transforms.v2:RandomCrop"
+        )
+
+    def call(inputs: Tensor) -> Tensor:
+        try:
+            changed = augment(inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            raise failed("augmentation", error) from error
+        if not isinstance(changed, Tensor) or len(changed) != len(inputs):
+            raise InvalidValueError(
+                "augmentation must return as many inputs as it got; a batch keeps its size"
+            )
+        return changed
+
+    return call

@@ -1,37 +1,96 @@
 """A model on one split: the same for every training algorithm."""
 
+import math
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from tunecli.data.load import Split
+from tunecli.data.load import AnySplit
+from tunecli.errors import InvalidValueError
+from tunecli.training.objective import Objective, accuracy_of
 from tunecli.training.protocol import Evaluation
 
-_BATCH = 4096
+_MOST_SAMPLES = 4096
+_MOST_NUMBERS = 2**22  # of the inputs at once, or of the logits of a sequence of bytes
+_LOGITS = 256
 
 
 @torch.no_grad()
-def evaluate_model(model: nn.Module, split: Split, device: torch.device) -> Evaluation:
-    """Mean cross-entropy and accuracy over `split`, in evaluation mode.
+def evaluate_model(
+    model: nn.Module,
+    split: AnySplit,
+    device: torch.device,
+    objective: Objective | None = None,
+    *,
+    batch_size: int | None = None,
+) -> Evaluation:
+    """Mean loss, accuracy and further metrics over `split`, in evaluation mode.
 
     Args:
-        model: On `device`, in training mode; it is put back into it.
+        model: On `device`; it is left in the mode it was in.
         split: Anywhere; read in parts.
         device: Where to compute.
+        objective: What to measure; cross-entropy and accuracy if left out.
+        batch_size: Samples at once; by default what their size suggests.
     """
+    objective = objective or Objective()
+    was_training = model.training
     model.eval()
     loss = torch.zeros((), dtype=torch.float64)
-    correct = torch.zeros((), dtype=torch.float64)
-    for start in range(0, len(split), _BATCH):
-        part = slice(start, start + _BATCH)
-        targets = split.targets[part].to(device)
-        logits = model(split.inputs[part].to(device))
-        loss += functional.cross_entropy(logits, targets, reduction="sum").cpu()
-        correct += (logits.argmax(dim=1) == targets).sum().cpu()
-    model.train()
-    return Evaluation(loss=loss.item() / len(split), accuracy=correct.item() / len(split))
+    correct: Tensor | None = torch.zeros((), dtype=torch.float64)
+    kept: list[tuple[Tensor, Tensor]] = []
+    parts = _parts(len(split), batch_size or suggested_batch_size(split))
+    for part, targets in split.batches(parts):
+        there = targets.to(device)
+        outputs = model(part.to(device))
+        mean = objective.evaluation_loss(outputs, there)
+        loss += mean.double().cpu() * len(targets)
+        right = accuracy_of(outputs, there)
+        correct = None if correct is None or right is None else correct + right.cpu()
+        if objective.metrics:
+            kept.append((outputs.cpu(), targets.cpu()))
+    model.train(was_training)
+    mean_loss = loss.item() / len(split)
+    return Evaluation(
+        loss=mean_loss,
+        accuracy=None if correct is None else correct.item() / len(split),
+        # of outputs that are not numbers a person's metric may make an error
+        metrics=_measure(objective, kept) if math.isfinite(mean_loss) else {},
+    )
+
+
+def suggested_batch_size(split: AnySplit) -> int:
+    """Samples that an evaluation can take at once without filling the memory."""
+    inputs, _ = next(iter(split.batches([torch.arange(1)])))
+    numbers = inputs.numel() * (1 if inputs.is_floating_point() else _LOGITS)
+    return max(1, min(_MOST_SAMPLES, _MOST_NUMBERS // numbers))
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
     """A model's `state_dict`, each tensor copied to the CPU, in memory of its own."""
     return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+
+
+def _parts(samples: int, size: int) -> Iterator[Tensor]:
+    return (torch.arange(start, min(start + size, samples)) for start in range(0, samples, size))
+
+
+def _measure(objective: Objective, kept: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    if not objective.metrics:
+        return {}
+    outputs, targets = (torch.cat(each) for each in zip(*kept, strict=True))
+    return {
+        name: _number(name, function(outputs, targets))
+        for name, function in objective.metrics.items()
+    }
+
+
+def _number(name: str, value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]  # whatever a person's function returns
+    except (TypeError, ValueError, RuntimeError):
+        shown = type(value).__name__
+        raise InvalidValueError(
+            f"metrics.{name} must return a number but got a {shown}; reduce it to one"
+        ) from None

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tunecli.data.load import Split
 from tunecli.training.asynchronous.parameters import FlatParameters
+from tunecli.training.objective import cross_entropy_per_sample
 
 
 def batch_losses(
@@ -24,8 +24,14 @@ def batch_losses(
     """
     for start in range(0, len(split), batch_size):
         part = slice(start, start + batch_size)
-        logits, targets = model(split.inputs[part].to(like)), split.targets[part].to(like.device)
-        yield functional.cross_entropy(logits, targets, reduction="sum") / len(split)
+        logits = model(as_floats_of(split.inputs[part], like))
+        targets = split.targets[part].to(like.device)
+        yield cross_entropy_per_sample(logits, targets) / len(split)
+
+
+def as_floats_of(inputs: Tensor, like: Tensor) -> Tensor:
+    """Inputs in the dtype and on the device of `like`; what is not a float stays what it is."""
+    return inputs.to(like) if inputs.is_floating_point() else inputs.to(like.device)
 
 
 class FullBatchLoss:
@@ -49,7 +55,7 @@ class FullBatchLoss:
         self.model = copy.deepcopy(model).to(device).eval()
         self.flat = FlatParameters(self.model)
         self.at_rest: Tensor | None = None  # the gradient that counts as none
-        self._split = Split(split.inputs.to(self.flat.values), split.targets.to(device))
+        self._split = Split(as_floats_of(split.inputs, self.flat.values), split.targets.to(device))
         self._batch_size = batch_size
 
     def evaluate(self) -> float:

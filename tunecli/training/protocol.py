@@ -1,20 +1,27 @@
 """What every training algorithm offers, and the plain records that a trial leaves behind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from tunecli.data.load import Split
+from tunecli.data.load import AnySplit
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Mean loss and accuracy (share of right answers in [0, 1]) over one split."""
+    """What a model comes to on one split.
 
-    loss: float
-    accuracy: float
+    Args:
+        loss: Mean loss; None where it is not known (a script that reports something else).
+        accuracy: Share of right answers in [0, 1]; None where there are no classes.
+        metrics: The recipe's other metrics, by name.
+    """
+
+    loss: float | None
+    accuracy: float | None
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +36,14 @@ class CurvePoint:
     steps: int
     samples: int
     train_loss: float | None
-    loss: float
-    accuracy: float
+    loss: float | None
+    accuracy: float | None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """What was measured there."""
+        return Evaluation(self.loss, self.accuracy, self.metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +53,7 @@ class TrialOutcome:
     Args:
         diverged: Whether the run was ended because the learning rate is too large.
         reason: Why it counts as diverged, or was given up; empty otherwise.
-        untrained: Validation before the first update.
+        untrained: Validation before the first update; None where a script does not tell.
         final: Validation after the last update; None when diverged.
         steps: Updates made: the steps of the training that changed the parameters.
         samples: Samples drawn, for updates or in vain.
@@ -53,7 +66,7 @@ class TrialOutcome:
 
     diverged: bool
     reason: str
-    untrained: Evaluation
+    untrained: Evaluation | None
     final: Evaluation | None
     steps: int
     samples: int
@@ -62,6 +75,15 @@ class TrialOutcome:
     curve: tuple[CurvePoint, ...]
     given_up: bool = False
     measured: dict[str, Any] = field(default_factory=dict)
+
+
+def named_values(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
+    """Everything that was measured, by name; the loss first."""
+    if evaluation.loss is not None:
+        yield "loss", evaluation.loss
+    if evaluation.accuracy is not None:
+        yield "accuracy", evaluation.accuracy
+    yield from evaluation.metrics.items()
 
 
 class NotYetError(Exception):
@@ -97,7 +119,7 @@ class Training(Protocol):
                 changed: call again, or leave it.
         """
 
-    def evaluate(self, split: Split) -> Evaluation:
+    def evaluate(self, split: AnySplit) -> Evaluation:
         """Evaluate the parameters as they are; trains nothing and draws no random number."""
 
     def weights(self) -> dict[str, Tensor]:

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tunecli.data.load import Split
+from tunecli.data.load import AnySplit
 from tunecli.errors import InvalidValueError, require
 from tunecli.training.protocol import (
     CurvePoint,
-    Evaluation,
     NotYetError,
     Training,
     TrialOutcome,
+    named_values,
 )
 
 _WINDOW_STEPS = 25
@@ -53,7 +53,7 @@ class Trial:
     def __init__(
         self,
         training: Training,
-        validation: Split,
+        validation: AnySplit,
         *,
         evaluations: int = 10,
         divergence_factor: float = 10.0,
@@ -119,8 +119,8 @@ class Trial:
         return TrialOutcome(
             diverged=diverged,
             reason=self.diverged_because or self.given_up_because,
-            untrained=Evaluation(untrained.loss, untrained.accuracy),
-            final=None if diverged else Evaluation(last.loss, last.accuracy),
+            untrained=untrained.evaluation,
+            final=None if diverged else last.evaluation,
             steps=sum(updates for _, updates in batch_sizes),  # not those that came to nothing
             samples=self.training.samples,
             seconds=self.seconds,
@@ -205,10 +205,14 @@ class Trial:
     def _evaluate(self) -> None:
         result = self.training.evaluate(self._validation)
         losses = self._losses_since_evaluation
-        if not self.curve:
-            _require_finite(result.loss, "validation loss")
-        if not math.isfinite(result.loss):
-            self.diverged_because = f"validation loss not finite after update {self.training.steps}"
+        for name, value in named_values(result):
+            if math.isfinite(value):
+                continue
+            if not self.curve:
+                _require_finite(value, f"validation {name}")
+            self.diverged_because = (
+                f"validation {name} not finite after update {self.training.steps}"
+            )
             return
         self.curve.append(
             CurvePoint(
@@ -217,6 +221,7 @@ class Trial:
                 train_loss=statistics.fmean(losses) if losses else None,
                 loss=result.loss,
                 accuracy=result.accuracy,
+                metrics=result.metrics,
             )
         )
         losses.clear()

@@ -263,7 +263,9 @@ def test_delays_are_those_of_the_order_of_arrival_and_a_straggler_has_the_large_
     note, another = training.take_notes()
     assert note.startswith("worker 0 was killed by SIGKILL (its last words are in ")
     assert another == "another worker 0 starts in its place"
-    assert training.evaluate(data()).loss < first.item()
+    loss = training.evaluate(data()).loss
+    assert loss is not None
+    assert loss < first.item()
     children = pids(training)
     assert mortal not in children
     training.close()
@@ -303,7 +305,9 @@ def test_sample_that_is_not_a_number_costs_its_batches_and_no_more() -> None:
     assert not outcome.diverged
     assert outcome.steps == 60
     assert outcome.final is not None
-    assert outcome.final.loss < outcome.untrained.loss
+    assert outcome.final.loss is not None
+    assert outcome.curve[0].loss is not None
+    assert outcome.final.loss < outcome.curve[0].loss
     assert 0 < outcome.measured["refused"] <= 10  # one of 37 samples, in batches of 5
     assert outcome.samples == 5 * (60 + 1 + outcome.measured["refused"])
 
@@ -518,6 +522,8 @@ def test_workers_compute_on_the_gpu_and_are_evaluated_there() -> None:
             wait_for_step(training, go_on), on_cpu.step(), rtol=1e-3, atol=1e-4
         )
     assert next(training.model.parameters()).is_cuda
-    assert training.evaluate(data()).loss < 2
+    loss = training.evaluate(data()).loss
+    assert loss is not None
+    assert loss < 2
     assert torch.cuda.max_memory_allocated() > 0
     training.close()

@@ -3,6 +3,7 @@ import io
 import itertools
 import math
 from collections.abc import Callable, Container, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.training.asynchronous.slow import (
 )
 from tunecli.data.load import Split
 from tunecli.errors import InvalidValueError
+from tunecli.optim import QHM
 from tunecli.schedule import Schedule, Stage
 from tunecli.theory.delay import ConstantDelay, GeometricDelay
 from tunecli.theory.stability import MomentumKind, stability_threshold
@@ -85,13 +87,16 @@ def with_everything() -> nn.Module:
 def test_standard_momentum_without_delay_is_centralized_training_bitwise(
     reset: bool, weight_decay: float, mode: str, dtype: torch.dtype
 ) -> None:
-    options: dict[str, Any] = {
-        "weight_decay": weight_decay,
-        "weight_decay_mode": mode,
-        "reset_momentum": reset,
-    }
+    decay: dict[str, Any] = {"weight_decay": weight_decay, "weight_decay_mode": mode}
+    options = {**decay, "reset_momentum": reset}
     expected = CentralizedTraining(
-        network(dtype), data(dtype), THREE_STAGES, seed=1, device=CPU, **options
+        network(dtype),
+        data(dtype),
+        THREE_STAGES,
+        seed=1,
+        device=CPU,
+        make_optimizer=partial(QHM, **decay),
+        reset_momentum=reset,
     )
     found = training(round_robin(1, TOTAL), momentum_kind="standard", dtype=dtype, **options)
     for _ in range(TOTAL):

@@ -9,10 +9,10 @@ from functools import lru_cache
 import torch
 
 from tunecli.data.load import Split, Splits, load_splits
-from tunecli.recipe import DigitsData
+from tunecli.recipe.data import AnyData
 from tunecli.search.compare.log import Curve, StudyLog, TrialLine, TrialState
 from tunecli.search.metric import Metric
-from tunecli.training import CurvePoint, Evaluation, Trial
+from tunecli.training import CurvePoint, Trial
 from tunecli.training.trial import GivesUp
 
 SEEDS_PER_STUDY = 1000
@@ -55,7 +55,7 @@ class Setting:
         samples_per_trial: Samples of one full trial.
     """
 
-    data: DigitsData
+    data: AnyData
     metric: Metric
     divergence_factor: float
     device: torch.device
@@ -203,9 +203,11 @@ class Bench:
 
     def _scale(self, untrained: CurvePoint) -> tuple[float, float]:
         """The worst value there is, and what a model that has learned nothing gets."""
-        metric, start = self.setting.metric, Evaluation(untrained.loss, untrained.accuracy)
+        metric, start = self.setting.metric, untrained.evaluation
         worst = metric.worst(start, self.setting.divergence_factor)
-        return worst, metric.baseline(start, self._splits["validation"])
+        baseline = metric.baseline(start, self._splits["validation"].classes())
+        assert baseline is not None  # at least the untrained model's
+        return worst, baseline
 
     def _curve(self, points: Sequence[CurvePoint], samples: int, worst: float) -> Curve:
         metric = self.setting.metric
@@ -232,7 +234,7 @@ def _replayed(line: TrialLine, request: Request) -> TrialLine:
 
 
 @lru_cache(maxsize=1)
-def _data(data: DigitsData, device: torch.device) -> tuple[Splits, Split]:
+def _data(data: AnyData, device: torch.device) -> tuple[Splits, Split]:
     """Training and validation data, and the test set, once per process."""
     splits = load_splits(data, ("train", "validation"))
     return splits, load_splits(data, ("test",))["test"].to(device)

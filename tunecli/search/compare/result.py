@@ -23,7 +23,7 @@ from tunecli.search.compare.analysis import (
 from tunecli.search.compare.bootstrap import estimate, holm
 from tunecli.search.compare.methods import OURS, Method
 from tunecli.search.compare.verdict import Opponent, method_verdict, overall_verdict
-from tunecli.search.metric import Metric
+from tunecli.search.metric import Metric, metric_of
 
 
 def comparison_result(
@@ -53,7 +53,7 @@ def comparison_result(
         skipped: Why a method did not run.
         device: Where the studies ran.
     """
-    metric, budget = Metric(recipe.search.metric), trials * samples_per_trial
+    metric, budget = metric_of(recipe), trials * samples_per_trial
     by_name = {
         method.name: [Study.from_dict(study) for study in studies[method.name]]
         for method in methods

@@ -21,7 +21,7 @@ from tunecli.search.compare.methods import METHODS, Method
 from tunecli.search.compare.optuna_study import best_line, run_optuna
 from tunecli.search.compare.rule_study import chosen_line, run_rule
 from tunecli.search.compare.space import make_space
-from tunecli.search.metric import Metric
+from tunecli.search.metric import Metric, metric_of
 
 
 class StudyContext(Protocol):
@@ -128,7 +128,7 @@ def _study(task: StudyTask, context: StudyContext) -> dict[str, Any]:
 
 def _run(task: StudyTask, context: StudyContext, log: StudyLog) -> tuple[Bench, float | None]:
     recipe, method = task.recipe, METHODS[task.method]
-    metric, samples = Metric(recipe.search.metric), training_samples(recipe.data)
+    metric, samples = metric_of(recipe), training_samples(recipe.data)
     setting = Setting(
         data=recipe.data,
         metric=metric,
@@ -155,7 +155,7 @@ def _run(task: StudyTask, context: StudyContext, log: StudyLog) -> tuple[Bench, 
 
 
 def _summary(task: StudyTask, lines: list[TrialLine], chosen: float | None) -> dict[str, Any]:
-    method, metric = METHODS[task.method], Metric(task.recipe.search.metric)
+    method, metric = METHODS[task.method], metric_of(task.recipe)
     points = _incumbents(lines, _chooser(method, metric), chosen)
     last = points[-1][1] if points else None
     states = [line.state for line in lines]

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tunecli.data.load import Split
 from tunecli.errors import require
@@ -21,6 +20,7 @@ from tunecli.training.asynchronous.parameters import FlatParameters
 from tunecli.training.asynchronous.server import ParameterServer, RefusedGradientError
 from tunecli.training.batches import BatchSizes, BatchStream
 from tunecli.training.evaluate import evaluate_model, weights_of
+from tunecli.training.objective import cross_entropy
 from tunecli.training.protocol import Evaluation
 from tunecli.training.random_state import random_state, restore_random_state
 
@@ -219,7 +219,7 @@ class SimulatedTraining:
             _copy_all(self._buffers, self._buffers_before)
             chosen = self._batches.next(batch_size)
             inputs = self._train.inputs[chosen]
-            loss = functional.cross_entropy(self.model(inputs), self._train.targets[chosen])
+            loss = cross_entropy(self.model(inputs), self._train.targets[chosen])
             self._flat.zero_gradient()
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature is untyped
             gradient = Gradient(worker, read, self._flat.gradient, loss.detach(), len(inputs))

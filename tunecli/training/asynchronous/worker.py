@@ -11,10 +11,10 @@ from multiprocessing.connection import Connection
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from tunecli.training.asynchronous.parameters import FlatParameters
 from tunecli.training.asynchronous.shared_memory import Place, SharedMemory
+from tunecli.training.objective import cross_entropy
 
 # What goes through the pipe; tensors never do.
 REQUEST = struct.Struct("<qq")  # version, batch size
@@ -125,7 +125,7 @@ class _Computing:
         self._flat.values.copy_(self._slot.parameters)  # the same memory on a CPU: does nothing
         chosen = self._slot.samples[:batch_size].to(self._inputs.device)
         inputs = self._inputs[chosen]
-        loss = functional.cross_entropy(self._model(inputs), self._targets[chosen])
+        loss = cross_entropy(self._model(inputs), self._targets[chosen])
         self._flat.zero_gradient()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature is untyped
         self._slot.gradient.copy_(self._flat.gradient)

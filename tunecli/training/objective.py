@@ -1,0 +1,127 @@
+"""What a training minimizes, and what an evaluation measures: built from a recipe."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tunecli.errors import InvalidValueError
+from tunecli.user_code import build_from, failed
+
+if TYPE_CHECKING:
+    from tunecli.recipe import Recipe
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+MetricFunction = Callable[[Tensor, Tensor], Any]
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy over samples, and over the positions of sequences.
+
+    Args:
+        logits: Shape (b, classes), or (b, positions, classes).
+        targets: Classes of any integer type, shape (b,) or (b, positions).
+        label_smoothing: Share of each target that is spread over all classes.
+    """
+    return functional.cross_entropy(
+        logits.flatten(0, -2), targets.flatten().long(), label_smoothing=label_smoothing
+    )
+
+
+def cross_entropy_per_sample(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum over the samples of each one's cross-entropy, for sequences its mean over positions."""
+    total = functional.cross_entropy(
+        logits.flatten(0, -2), targets.flatten().long(), reduction="sum"
+    )
+    return total / (targets.numel() // len(targets))
+
+
+def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error over samples and outputs.
+
+    Raises:
+        InvalidValueError: There are not as many targets as outputs, which would broadcast.
+    """
+    if outputs.numel() != targets.numel():
+        raise InvalidValueError(
+            f"targets must be as many as the model's outputs, {tuple(outputs.shape)}, but got "
+            f"{tuple(targets.shape)}; change the width of the model's last layer"
+        )
+    return functional.mse_loss(outputs, targets.view_as(outputs).to(outputs.dtype))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimized and measured.
+
+    Args:
+        loss: From outputs and targets to the mean over the batch; what training minimizes.
+        evaluation_loss: The same for an evaluation; without label smoothing.
+        metrics: More metrics by name: from the outputs and targets of a split, on the CPU, to a
+            number.
+    """
+
+    loss: Loss = cross_entropy
+    evaluation_loss: Loss = cross_entropy
+    metrics: Mapping[str, MetricFunction] = field(default_factory=dict)
+
+
+def build_objective(recipe: "Recipe") -> Objective:
+    """The objective of a recipe; what it imports is imported and called here.
+
+    Raises:
+        InvalidValueError: An import cannot be found.
+        UserCodeError: Its code raised an error.
+    """
+    metrics = {
+        name: _named(f"metrics.{name}", build_from(f"metrics.{name}", section))
+        for name, section in recipe.metrics.items()
+        if section.import_ is not None
+    }
+    section = recipe.loss
+    match section.name:
+        case "import":
+            built = build_from("loss", section)
+            loss = _named("loss", built)
+            return Objective(loss, loss, metrics)
+        case "mse":
+            return Objective(mean_squared_error, mean_squared_error, metrics)
+        case "cross_entropy":
+            smoothed = section.label_smoothing
+            loss = partial(cross_entropy, label_smoothing=smoothed) if smoothed else cross_entropy
+            return Objective(loss, cross_entropy, metrics)
+
+
+def accuracy_of(outputs: Tensor, targets: Tensor) -> Tensor | None:
+    """Right answers among the targets, as a sum over the samples of each one's share.
+
+    Returns:
+        None where the outputs are not logits of the targets' classes.
+    """
+    if targets.is_floating_point() or outputs.ndim != targets.ndim + 1:
+        return None
+    right = (outputs.argmax(dim=-1) == targets).sum()
+    return right / (targets.numel() // len(targets)) if targets.ndim > 1 else right
+
+
+def _named(what: str, built: Any) -> Callable[[Tensor, Tensor], Any]:
+    """A person's function, whose errors say that it is theirs."""
+    if not callable(built):
+        raise InvalidValueError(
+            f"{what} must build a function of (outputs, targets) but got {type(built).__name__}; "
+            "name a class such as torch.nn:CrossEntropyLoss, or a function that returns one"
+        )
+
+    def call(outputs: Tensor, targets: Tensor) -> Any:
+        try:
+            return built(outputs, targets)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            raise failed(what, error) from error
+
+    return call
