@@ -1,0 +1,390 @@
+"""One trial of a script: started, listened to, judged, and ended."""
+
+import math
+import statistics
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunecli.child import describe_end
+from tunecli.errors import RunError, require
+from tunecli.recipe.script import ScriptSection
+from tunecli.schedule import Schedule
+from tunecli.training.protocol import CurvePoint, Evaluation, TrialOutcome
+from tunecli.training.script.answers import Answer, BadAnswerError, looks_like_an_answer
+from tunecli.training.script.command import ScriptCall
+from tunecli.training.script.training import ScriptTraining
+from tunecli.training.trial import GivesUp
+
+_YIELD_S = 0.25
+_WINDOW_STEPS, _WINDOW_ANSWERS = 25, 3
+_POINTS = 1000  # on a curve, where the number of updates is known
+_MOST_POINTS = 10_000
+_SHOWN_LINES = 5
+
+
+@dataclass
+class _Record:
+    """What the answers have come to; plain values, so that it can be saved as it is."""
+
+    curve: list[CurvePoint] = field(default_factory=list)
+    last: tuple[float, bool] | None = None  # a value that is not on the curve, with its place?
+    steps: int = 0
+    samples: int = 0
+    untrained: bool = False  # the curve begins with step 0
+    test: float | None = None
+    first_loss: float | None = None
+    recent: list[tuple[int, float]] = field(default_factory=list)  # (step, train_loss)
+    loss_sum: float = 0.0  # of the train_losses since the last point
+    loss_count: int = 0
+    checkpoint: str = ""
+
+    def state(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "_Record":
+        return cls(**{**state, "curve": [CurvePoint(**point) for point in state["curve"]]})
+
+
+class ScriptTrial:
+    """A trial that a script trains, with the face of `tunecli.training.Trial`.
+
+    It is **complete** when the script has ended with exit status 0 and has answered with a value;
+    the last value counts. It has **diverged**, and the script is ended, when
+
+    - a value or a train_loss is NaN or infinite, or the answer says `"diverged": true`;
+    - the median of the last train_losses is above `divergence_factor` times the first one that was
+      reported, if that is positive. The last ones are those of the last 25 updates, and at least
+      the last three answers: of two medians the lower one, so one bad answer is not divergence;
+    - `section.failure` is `diverged`, and the script's exit status is neither 0 nor a signal.
+
+    At step 0 the learning rate has done nothing yet, so a value that is not finite is an error
+    there. Everything else that can happen ends the run with a `RunError` that tells what it was:
+    no value at exit status 0, a bad answer, none for `section.answer_timeout_s`, another exit
+    status, a signal, a program that cannot be started.
+
+    Args:
+        command: The recipe's, with placeholders.
+        section: How the script is run.
+        schedule: Derived from the trial's learning rate.
+        folder: The trial's folder, for the log, the schedule and the answers.
+        seed: The trial's.
+        phase: `search` or `final`; only in the latter `test` counts.
+        device: Such as `cpu` or `cuda:1`.
+        metric: What a value is: `accuracy`, `loss`, or a name of the recipe's `metrics`.
+        weight_decay: Handed on to the script.
+        divergence_factor: > 1.
+        gives_up: Asked with the curve after every point of it before the end, where the script
+            takes the schedule: why to give up the trial there, or None. The curve begins with the
+            untrained model only if the script has answered for step 0.
+    """
+
+    def __init__(
+        self,
+        command: tuple[str, ...],
+        section: ScriptSection,
+        schedule: Schedule,
+        *,
+        folder: Path,
+        seed: int,
+        phase: str = "search",
+        device: str = "cpu",
+        metric: str = "accuracy",
+        weight_decay: float = 0.0,
+        divergence_factor: float = 10.0,
+        gives_up: GivesUp | None = None,
+    ) -> None:
+        require(divergence_factor > 1, "divergence_factor", "> 1", divergence_factor)
+        call = ScriptCall(
+            command, schedule, folder.absolute(), seed, phase, device, weight_decay=weight_decay
+        )
+        self.training = ScriptTraining(call, section)
+        self.seconds = 0.0
+        self.diverged_because = ""
+        self.given_up_because = ""
+        self._complete = False
+        self._metric = metric
+        self._factor = divergence_factor
+        self._gives_up = gives_up
+        self._record = _Record()
+        self._saved: dict[str, Any] | None = None  # the record at the last checkpoint
+        self._restored = False
+
+    @property
+    def curve(self) -> list[CurvePoint]:
+        """The values, but for those that follow each other too closely, or have no step."""
+        return self._record.curve
+
+    @property
+    def test(self) -> float | None:
+        """The objective on the test set, as far as the script has told; only in phase final."""
+        return self._record.test
+
+    @property
+    def finished(self) -> bool:
+        """Whether the verdict is known, and nothing of the script is left."""
+        return self._decided and (self._restored or self.training.over)
+
+    @property
+    def _decided(self) -> bool:
+        return bool(self._complete or self.diverged_because or self.given_up_because)
+
+    def advance(self) -> None:
+        """Listen to the script for about a quarter of a second, or until the trial is finished.
+
+        Raises:
+            RunError: The script failed; see the class.
+        """
+        started = time.perf_counter()
+        try:
+            while not self.finished and (left_s := started + _YIELD_S - time.perf_counter()) > 0:
+                self._listen(left_s)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    def run(self) -> TrialOutcome:
+        """Advance to the end."""
+        try:
+            while not self.finished:
+                self.advance()
+        finally:
+            self.close()
+        return self.outcome()
+
+    def close(self) -> None:
+        """End the script, if it still runs, and wait until nothing of it is left."""
+        self.training.close()
+
+    def outcome(self) -> TrialOutcome:
+        """What the finished trial came to."""
+        curve, diverged = self.curve, bool(self.diverged_because)
+        return TrialOutcome(
+            diverged=diverged,
+            reason=self.diverged_because or self.given_up_because,
+            untrained=_evaluation(curve[0]) if self._record.untrained else None,
+            final=None if diverged else _evaluation(curve[-1]),
+            steps=self.training.steps,
+            samples=self.training.samples,
+            seconds=self.seconds,
+            batch_sizes=self.training.batch_sizes,
+            curve=tuple(curve),
+            given_up=bool(self.given_up_because),
+            measured=self.training.measurements(),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed trial needs: the script's last checkpoint, and the answers up to it.
+
+        Of a finished trial everything; plain values only.
+        """
+        self._note_place()
+        record = self._record.state() if self._decided else self._saved
+        return {
+            "record": record,
+            "seconds": self.seconds,
+            "diverged_because": self.diverged_because,
+            "given_up_because": self.given_up_because,
+            "complete": self._complete,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the script go on from its checkpoint; from the beginning if there is none."""
+        self.seconds = state["seconds"]
+        self.diverged_because = state["diverged_because"]
+        self.given_up_because = state["given_up_because"]
+        self._complete = state["complete"]
+        self._restored = self._decided
+        record = state["record"]
+        if record is None:
+            self.training.note("the script has reported no checkpoint: from the beginning")
+            return
+        path = self.training.call.folder / record["checkpoint"]
+        if not self._decided and not path.exists():
+            self.training.note(f"the checkpoint {path} is gone: from the beginning")
+            return
+        self._record = _Record.from_state(record)
+        self._saved = record
+        self.training.steps, self.training.samples = self._record.steps, self._record.samples
+        self.training.checkpoint = str(path)
+
+    def _listen(self, timeout_s: float) -> None:
+        training = self.training
+        try:
+            for answer in training.listen(timeout_s):
+                if self._decided:
+                    break  # it was told to end
+                self._take(answer)
+        except BadAnswerError as error:
+            if self._decided:
+                return
+            raise self._failure(f"{error}") from None
+        if self._decided:
+            training.end()
+        elif training.over:
+            self._judge_end()
+        elif training.status is None and training.silent_s() > training.section.answer_timeout_s:
+            raise self._failure(self._why_late())
+
+    def _take(self, answer: Answer) -> None:
+        record, training = self._record, self.training
+        placed = training.place(answer)
+        self._check_range(answer)
+        self._check_finite(answer)
+        if answer.diverged and not self._decided:
+            self.diverged_because = f"the script said so {self._where()}"
+        if answer.train_loss is not None and not self._decided:
+            self._take_loss(answer.train_loss)
+        if self._decided:
+            return
+        if answer.test is not None and training.call.phase == "final":
+            record.test = answer.test if math.isfinite(answer.test) else None
+        if answer.value is not None:
+            self._take_value(answer.value, placed, untrained=answer.step == 0)
+        if answer.checkpoint is not None:
+            record.checkpoint = answer.checkpoint
+            self._note_place()
+            self._saved = record.state()
+
+    def _take_value(self, value: float, placed: bool, *, untrained: bool) -> None:
+        record, training = self._record, self.training
+        record.last = (value, placed)
+        if not placed or not self._is_next_point():
+            return
+        record.untrained = record.untrained or (untrained and not record.curve)
+        self._append(value)
+        share = training.samples / training.total_samples if training.total_samples else 0.0
+        if 0 < share < 1 and self._gives_up is not None:
+            self.given_up_because = self._gives_up(self.curve) or ""
+
+    def _is_next_point(self) -> bool:
+        """Whether the curve has room: a script may answer after every single update."""
+        if not self.curve:
+            return True
+        total = self.training.call.schedule.total_steps
+        far = (self.training.steps - self.curve[-1].steps) * _POINTS >= total
+        end = 0 < self.training.total_steps <= self.training.steps
+        return (far or end) and len(self.curve) < _MOST_POINTS
+
+    def _append(self, value: float) -> None:
+        record = self._record
+        mean = record.loss_sum / record.loss_count if record.loss_count else None
+        record.curve.append(
+            CurvePoint(
+                steps=self.training.steps,
+                samples=self.training.samples,
+                train_loss=mean,
+                loss=value if self._metric == "loss" else None,
+                accuracy=value if self._metric == "accuracy" else None,
+                metrics={} if self._metric in ("loss", "accuracy") else {self._metric: value},
+            )
+        )
+        record.last, record.loss_sum, record.loss_count = None, 0.0, 0
+
+    def _check_range(self, answer: Answer) -> None:
+        if self._metric != "accuracy":
+            return
+        for name, value in (("value", answer.value), ("test", answer.test)):
+            if value is not None and math.isfinite(value) and not 0 <= value <= 1:
+                raise BadAnswerError(
+                    f"the script's answer {answer.text} is bad: {name} must be in [0, 1] with "
+                    f"search.metric accuracy but got {value}; print the share of right answers, "
+                    "or declare a metric of your own under `metrics`"
+                )
+
+    def _check_finite(self, answer: Answer) -> None:
+        for name, value in (("value", answer.value), ("train_loss", answer.train_loss)):
+            if value is None or math.isfinite(value):
+                continue
+            if answer.step == 0:
+                raise BadAnswerError(
+                    f"the untrained model's {name} must be finite but got {value}; no learning "
+                    "rate mends that: look at the model and the data"
+                )
+            self.diverged_because = f"{name} not finite {self._where()}"
+
+    def _take_loss(self, loss: float) -> None:
+        record, steps = self._record, self.training.steps
+        if record.first_loss is None:
+            record.first_loss = loss
+        record.loss_sum += loss
+        record.loss_count += 1
+        record.recent = [*record.recent, (steps, loss)][-_WINDOW_STEPS:]
+        window = [
+            each
+            for age, (step, each) in enumerate(reversed(record.recent))
+            if age < _WINDOW_ANSWERS or step > steps - _WINDOW_STEPS
+        ]
+        median, limit = statistics.median_low(window), self._factor * record.first_loss
+        if record.first_loss > 0 and median > limit:
+            self.diverged_because = (
+                f"train_loss {median:.3g} {self._where()}, above {self._factor:g} × "
+                f"{record.first_loss:.3g} at the start"
+            )
+
+    def _judge_end(self) -> None:
+        """The script has ended by itself: what that means."""
+        training, record = self.training, self._record
+        status = training.status
+        if status is None:
+            raise self._failure("nobody knows how the script ended")
+        if status > 0 and training.section.failure == "diverged":
+            last = "".join(training.last_lines(1))
+            self.diverged_because = f"the script {describe_end(status)}: {last}".removesuffix(": ")
+            return
+        if status != 0:
+            hint = "; often memory did not suffice" if status == -9 else ""
+            raise self._failure(f"the script {describe_end(status)}{hint}")
+        if record.last is None and not record.curve:
+            raise self._failure(self._why_no_value())
+        if record.last is not None:
+            value, placed = record.last
+            if not placed and training.takes_schedule:
+                training.steps, training.samples = training.total_steps, training.total_samples
+            self._append(value)
+        elif training.steps < training.total_steps:
+            training.note(
+                f"the script ended at step {training.steps} of {training.total_steps}: does its "
+                "step count updates?"
+            )
+        self._complete = True
+
+    def _why_no_value(self) -> str:
+        what = (
+            "the script ended with exit status 0, but without a value: no line "
+            f"of its {self._channel()} was an answer with one, such as "
+            '{"step": 100, "value": 0.9}'
+        )
+        lookalikes = [x for x in self.training.last_lines(_SHOWN_LINES) if looks_like_an_answer(x)]
+        hint = "; one that looks like it is not a line of JSON of its own" if lookalikes else ""
+        return what + hint
+
+    def _why_late(self) -> str:
+        seconds = self.training.section.answer_timeout_s
+        since = f"since step {self.training.steps}" if self.training.steps else "since its start"
+        return (
+            f"the script has not answered on its {self._channel()} for {seconds:g} seconds "
+            f"{since} (script.answer_timeout_s): it hangs, holds its answers back, or is slower"
+        )
+
+    def _channel(self) -> str:
+        return "file of answers" if self.training.answers_in_file else "standard output"
+
+    def _failure(self, what: str) -> RunError:
+        """A sentence that tells what was printed last, and how to go on."""
+        lines = self.training.last_lines(_SHOWN_LINES)
+        printed = "".join(f"\n    {line}" for line in lines)
+        log = self.training.call.log_file
+        end = f"the end of {log}:{printed}" if lines else f"{log} is empty"
+        return RunError(f"{what}; mend the script, then go on with --resume; {end}")
+
+    def _where(self) -> str:
+        return f"at step {self.training.steps}" if self.training.steps else "by its last answer"
+
+    def _note_place(self) -> None:
+        self._record.steps, self._record.samples = self.training.steps, self.training.samples
+
+
+def _evaluation(point: CurvePoint) -> Evaluation:
+    return Evaluation(point.loss, point.accuracy, dict(point.metrics))
