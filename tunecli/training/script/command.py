@@ -106,9 +106,8 @@ class ScriptCall:
         if self.device.startswith("cuda"):
             index = int(self.device.partition(":")[2] or 0)
             # our own numbers count what we see, which may be a choice already
-            visible = [
-                each for each in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if each
-            ]
+            seen = environment.get("CUDA_VISIBLE_DEVICES", "")
+            visible = [each for each in seen.split(",") if each]
             chosen = visible[index] if index < len(visible) else str(index)
             environment["CUDA_VISIBLE_DEVICES"] = chosen
         return environment

@@ -54,7 +54,7 @@ class Guardian:
         if not self._start(order["command"], order["folder"]):
             return
         while not self._reap() and not self._reaped:
-            if self._control in self._wait(None):
+            if self._wait(None):
                 break
         self._end(order["grace_s"])
 
@@ -142,13 +142,13 @@ class Guardian:
                 if self._reaped or os.getpgid(pid) != group:
                     os.kill(pid, number)
 
-    def _wait(self, seconds: float | None, *, control: bool = True) -> list[object]:
-        """Until a process has ended, tunecli says something, or the time is up."""
-        sources = [self._woken, *([self._control] if control else [])]
-        ready = select.select(sources, [], [], seconds)[0]
+    def _wait(self, seconds: float | None, *, control: bool = True) -> bool:
+        """Until a process has ended, tunecli says something (then true), or the time is up."""
+        told = self._control.fileno()
+        ready = select.select([self._woken, *([told] if control else [])], [], [], seconds)[0]
         with contextlib.suppress(BlockingIOError):
             os.read(self._woken, 4096)
-        return ready
+        return told in ready
 
     def _tell(self, message: dict[str, object]) -> None:
         with contextlib.suppress(OSError):  # tunecli is gone
@@ -164,10 +164,11 @@ def _descendants() -> Iterator[int]:
                 with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
                     # "pid (name) state parent …", and the name may have anything in it
                     parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
-    known, found = {os.getpid()}, True
+    known: set[int] = set()
+    found = {os.getpid()}
     while found:
-        found = {pid for pid, parent in parents.items() if parent in known} - known
         known |= found
+        found = {pid for pid, parent in parents.items() if parent in known} - known
         yield from found
 
 

@@ -86,12 +86,11 @@ class BoundedLog:
         self._tail = _opened(self._newer, "wb")
 
     def _append(self, file: BinaryIO | None, data: bytes) -> None:
-        try:
-            if file is None:
-                raise OSError
-            file.write(data)
-        except OSError:
-            self.dropped += len(data)
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.write(data)
+                return
+        self.dropped += len(data)
 
     def _gather(self) -> None:
         """The first part, a word on what is missing, the older and the newer part: one file."""

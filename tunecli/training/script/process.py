@@ -71,7 +71,7 @@ class ScriptProcess:
                 with _signals_blocked():
                     self._guardian = subprocess.Popen(
                         [sys.executable, "-I", "-S", guardian.__file__],
-                        stdin=theirs,
+                        stdin=theirs.fileno(),
                         stdout=ends[0],
                         stderr=ends[1],
                         env=dict(environment),
@@ -98,8 +98,9 @@ class ScriptProcess:
         Raises:
             RunError: The script could not be started, or the guardian was killed.
         """
-        if self.gone:
-            return []
+        return [] if self.gone else self._read(timeout_s)
+
+    def _read(self, timeout_s: float) -> list[bytes]:
         lines: list[bytes] = []
         for key, _ in self._selector.select(timeout_s):
             if key.data == "control":
@@ -206,9 +207,7 @@ class ScriptProcess:
             )
         path = self._folder / program
         if number == errno.ENOENT and "/" not in program:
-            why = (
-                f"it is not on PATH; install it, or write its whole path (Python: {sys.executable})"
-            )
+            why = f"it is not on PATH; write its whole path, such as {sys.executable} for Python"
         elif number == errno.ENOENT and path.exists():
             why = "the interpreter that its first line names is not there; mend that line"
         elif number == errno.ENOENT:

@@ -3,6 +3,7 @@
 import os
 import shlex
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class ScriptTraining:
         """Whether it was started, and nothing of it is left."""
         return self._process is not None and self._process.gone
 
-    def listen(self, timeout_s: float) -> list[Answer]:
+    def listen(self, timeout_s: float) -> Iterator[Answer]:
         """The answers that come, as soon as something comes.
 
         Args:
@@ -83,7 +84,7 @@ class ScriptTraining:
         """
         if self._process is None and not self._start():
             time.sleep(timeout_s)
-            return []
+            return
         assert self._process is not None
         if self._file is not None:
             timeout_s = min(timeout_s, _POLL_S)
@@ -92,10 +93,11 @@ class ScriptTraining:
             lines = self._file.poll(final=self._process.gone)
         if self._process.gone and self._process.left:
             self._notes.append(f"{self._process.left} processes of the script could not be ended")
-        answers = [answer for line in lines if (answer := read_answer(line)) is not None]
-        if answers:
-            self._answered_at = time.monotonic()
-        return answers
+        for line in lines:
+            answer = read_answer(line)
+            if answer is not None:
+                self._answered_at = time.monotonic()
+                yield answer
 
     def place(self, answer: Answer) -> bool:
         """Go to where an answer says that the training is; whether it says so.

@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ class _Record:
     loss_sum: float = 0.0  # of the train_losses since the last point
     loss_count: int = 0
     checkpoint: str = ""
+
+    def frozen(self) -> "_Record":
+        """As it is now: nothing in it is changed in place but the curve, to which one appends."""
+        return replace(self, curve=self.curve.copy())
 
     def state(self) -> dict[str, Any]:
         return asdict(self)
@@ -109,7 +113,7 @@ class ScriptTrial:
         self._factor = divergence_factor
         self._gives_up = gives_up
         self._record = _Record()
-        self._saved: dict[str, Any] | None = None  # the record at the last checkpoint
+        self._saved: _Record | None = None  # at the last checkpoint
         self._restored = False
 
     @property
@@ -180,9 +184,9 @@ class ScriptTrial:
         Of a finished trial everything; plain values only.
         """
         self._note_place()
-        record = self._record.state() if self._decided else self._saved
+        record = self._record if self._decided else self._saved
         return {
-            "record": record,
+            "record": None if record is None else record.state(),
             "seconds": self.seconds,
             "diverged_because": self.diverged_because,
             "given_up_because": self.given_up_because,
@@ -205,7 +209,7 @@ class ScriptTrial:
             self.training.note(f"the checkpoint {path} is gone: from the beginning")
             return
         self._record = _Record.from_state(record)
-        self._saved = record
+        self._saved = self._record.frozen()
         self.training.steps, self.training.samples = self._record.steps, self._record.samples
         self.training.checkpoint = str(path)
 
@@ -245,7 +249,7 @@ class ScriptTrial:
         if answer.checkpoint is not None:
             record.checkpoint = answer.checkpoint
             self._note_place()
-            self._saved = record.state()
+            self._saved = record.frozen()
 
     def _take_value(self, value: float, placed: bool, *, untrained: bool) -> None:
         record, training = self._record, self.training
