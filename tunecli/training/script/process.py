@@ -192,7 +192,7 @@ class ScriptProcess:
 
     def _close_streams(self) -> None:
         self._control.close()
-        for key in list(self._selector.get_map().values()):
+        for key in list((self._selector.get_map() or {}).values()):  # None once it is closed
             if key.data != "control":
                 os.close(key.fd)
         self._selector.close()
