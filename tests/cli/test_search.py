@@ -42,7 +42,7 @@ def test_search_finds_the_rate_and_keeps_its_contract(run: Run, quick: Path) -> 
     for trial in result["trials"]:
         assert trial.keys() == {
             "learning_rate", "seed", "state", "value", "updates", "samples", "seconds", "role",
-            "reason", "curve", "measured"
+            "reason", "curve", "measured", "split"
         }  # fmt: skip
     assert [stage.keys() for stage in result["schedule"]] == [
         {"learning_rate", "momentum", "discount", "batch_size", "steps"}

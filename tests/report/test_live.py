@@ -16,6 +16,7 @@ from tunecli.search.events import (
     TrialRecord,
     TrialStarted,
 )
+from tunecli.search.metric import metric_of
 from tunecli.search.probe import Probe
 from tunecli.search.stop_rule import Stop, StopReason
 
@@ -24,6 +25,7 @@ PLAN = SearchStarted(
     recipe=RECIPE,
     schedule=derive_schedule(RECIPE.schedule, 0.1, 1077),
     training_samples=1077,
+    metric=metric_of(RECIPE),
     most_trials=18,
     usual_trials=18,
     finished=(),

@@ -44,15 +44,17 @@ def validate(
     recipe: recipe_argument, overrides: overrides_argument = None, as_json: json_option = False
 ) -> None:
     """Check a recipe without running anything; exit code 3 when it is not valid."""
-    from tunecli.data.load import training_samples
+    from tunecli.data.sizes import require_samples, samples_of
     from tunecli.recipe import derive_schedule, find_recipe
 
     path = find_recipe(recipe)
     settings = load_for_a_run(recipe, overrides)
     rates, section = settings.search.learning_rates, settings.search
-    samples = training_samples(settings.data)
-    derived = derive_schedule(settings.schedule, rates[0], samples)
-    epochs = derived.epochs(samples)
+    samples = samples_of(settings)
+    derived = None
+    if samples is not None or settings.schedule.epochs is None:
+        derived = derive_schedule(settings.schedule, rates[0], require_samples(settings, samples))
+    epochs = derived.epochs(samples) if derived and samples else settings.schedule.epochs
     if as_json:
         answer = {
             "recipe": settings.name,
@@ -61,14 +63,18 @@ def validate(
             "usual_trials": section.usual_trials,
             "most_trials": section.most_trials,
             "epochs_per_trial": epochs,
-            "steps_per_trial": derived.total_steps,
+            "steps_per_trial": derived.total_steps if derived else None,
         }
         typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
         return
     trials = f"at most {section.most_trials} trials"
     if section.usual_trials < section.most_trials:
         trials = f"usually about {section.usual_trials} trials, {trials}"
+    length = f"{epochs:.1f} epochs"
+    if epochs is None:
+        assert derived is not None  # a budget that is not in epochs is in steps
+        length = f"{derived.total_steps:,} updates"
     typer.echo(
         f"{path} is valid: {settings.name}, {len(rates)} learning rates from {rates[0]:g} to "
-        f"{rates[-1]:g}, {trials} of {epochs:.1f} epochs"
+        f"{rates[-1]:g}, {trials} of {length}"
     )

@@ -16,7 +16,6 @@ import typer
 from rich.console import RenderableType
 
 from tunecli.cli.shared import messages, show
-from tunecli.data.load import training_samples
 from tunecli.errors import InterruptedRunError
 from tunecli.execution import (
     Interrupt,
@@ -35,7 +34,7 @@ from tunecli.report.save import save_search
 from tunecli.report.tables import search_summary
 from tunecli.report.training_view import TrainingView, training_summary
 from tunecli.search import run_search
-from tunecli.training import Trial
+from tunecli.training.protocol import RunnableTrial
 
 
 def start(
@@ -102,9 +101,7 @@ def search_to_result(
                 raise resumable(stopped, run) from None
             result = {**found.to_dict(), "command": _command("search", run, device)}
             save_search(result, run)
-    return show_result(
-        result, search_summary(result, training_samples(recipe.data)), as_json=as_json
-    )
+    return show_result(result, search_summary(result, _samples_of(result)), as_json=as_json)
 
 
 def train_to_result(
@@ -118,7 +115,7 @@ def train_to_result(
             try:
                 with TrainingView(messages()) as view:
 
-                    def on_progress(trial: Trial) -> None:
+                    def on_progress(trial: RunnableTrial) -> None:
                         total = trial.training.total_steps
                         curve = [asdict(point) for point in trial.curve]
                         view(steps=trial.training.steps, total_steps=total, curve=curve)
@@ -136,9 +133,13 @@ def train_to_result(
             except InterruptedRunError as stopped:
                 raise resumable(stopped, run) from None
             write_json(run.result, result)
-    return show_result(
-        result, training_summary(result, training_samples(recipe.data)), as_json=as_json
-    )
+    return show_result(result, training_summary(result, _samples_of(result)), as_json=as_json)
+
+
+def _samples_of(result: dict[str, Any]) -> int | None:
+    """Size of the training set, as the bill tells it."""
+    spent = result["spent"]
+    return round(spent["samples"] / spent["epochs"]) if spent["epochs"] else None
 
 
 def finished(run: RunFolder) -> dict[str, Any] | None:

@@ -149,7 +149,9 @@ def schedule(
     if steps is not None and epochs is not None:
         raise InvalidValueError("--steps and --epochs exclude each other; give one, not both")
     if "epochs" in numbers and "training_samples" not in numbers:
-        raise InvalidValueError("--epochs needs the size of the training set; give --samples")
+        raise InvalidValueError(
+            "a budget in epochs needs the size of the training set; give --samples"
+        )
     if as_json and output not in (Format.TABLE, Format.JSON):
         raise InvalidValueError(f"--json and --format {output} exclude each other; give one")
     bound = {
@@ -187,10 +189,12 @@ def _load(recipe: str, overrides: list[str]) -> "Recipe":
 
 
 def _numbers_of(loaded: "Recipe") -> dict[str, Any]:
-    from tunecli.data.load import training_samples
+    from tunecli.data.sizes import samples_of
 
     numbers: dict[str, Any] = loaded.schedule.model_dump(exclude_none=True)
-    numbers["training_samples"] = training_samples(loaded.data)
+    samples = samples_of(loaded)
+    if samples is not None:
+        numbers["training_samples"] = samples
     if loaded.learning_rate is not None:
         numbers["learning_rate"] = loaded.learning_rate
     return numbers

@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from tunecli.errors import InterruptedRunError, RunError
 from tunecli.execution.files import aside_of, read_json, write_aside, write_json
 from tunecli.execution.interrupt import StopRequest
-from tunecli.training import CurvePoint, Evaluation, Trial, TrialOutcome
+from tunecli.training import CurvePoint, Evaluation, TrialOutcome
+from tunecli.training.protocol import RunnableTrial
+
+T = TypeVar("T", bound=RunnableTrial)
 
 
 class TrialFolder:
@@ -70,13 +73,13 @@ class TrialFolder:
 
 
 def execute(
-    make_trial: Callable[[], Trial],
+    make_trial: Callable[[], T],
     path: Path,
     *,
     interrupt: StopRequest,
     checkpoint_every_s: float,
-    on_progress: Callable[[Trial], None],
-    finish: Callable[[Trial], dict[str, Any]] | None = None,
+    on_progress: Callable[[T], None],
+    finish: Callable[[T], dict[str, Any]] | None = None,
 ) -> tuple[TrialOutcome, dict[str, Any]]:
     """Run a trial to its end, or go on with one that was stopped.
 
@@ -140,11 +143,11 @@ def spent_in(path: Path) -> tuple[int, int, float]:
 
 
 def _advance_to_end(
-    trial: Trial,
+    trial: T,
     folder: TrialFolder,
     interrupt: StopRequest,
     checkpoint_every_s: float,
-    on_progress: Callable[[Trial], None],
+    on_progress: Callable[[T], None],
 ) -> None:
     saved_at = time.monotonic()
     while not trial.finished:
@@ -166,14 +169,14 @@ def _advance_to_end(
 
 
 @contextlib.contextmanager
-def _restored(make_trial: Callable[[], Trial], folder: TrialFolder) -> Iterator[Trial]:
+def _restored(make_trial: Callable[[], T], folder: TrialFolder) -> Iterator[T]:
     """The trial at its checkpoint; a fresh one where there is none, or none that can be read.
 
     What runs beside it ends with the context.
     """
     with contextlib.ExitStack() as stack:
 
-        def fresh() -> Trial:
+        def fresh() -> T:
             trial = make_trial()
             stack.callback(trial.training.close)
             return trial
@@ -181,7 +184,7 @@ def _restored(make_trial: Callable[[], Trial], folder: TrialFolder) -> Iterator[
         yield _at_checkpoint(fresh, folder)
 
 
-def _at_checkpoint(make_trial: Callable[[], Trial], folder: TrialFolder) -> Trial:
+def _at_checkpoint(make_trial: Callable[[], T], folder: TrialFolder) -> T:
     trial, how = make_trial(), "started"
     if folder.checkpoint.exists():
         try:
@@ -207,7 +210,7 @@ def _at_checkpoint(make_trial: Callable[[], Trial], folder: TrialFolder) -> Tria
     return trial
 
 
-def _save(trial: Trial, folder: TrialFolder) -> None:
+def _save(trial: RunnableTrial, folder: TrialFolder) -> None:
     """Write a checkpoint; where that fails the older one stays, and the trial goes on."""
     state = trial.state_dict()
     try:

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from tunecli.data.load import load_splits, training_samples
+from tunecli.data.load import load_splits
+from tunecli.data.sizes import require_samples, samples_of
 from tunecli.errors import RunError
 from tunecli.execution.delay import RunDelay, asynchronous_facts, delay_of_run
 from tunecli.execution.device import cpu_threads
@@ -22,8 +23,9 @@ from tunecli.recipe import Recipe, delay_scaling, derive_schedule, require_learn
 from tunecli.schedule import unmet_conditions
 from tunecli.schedule.asynchronous import DelayScaling
 from tunecli.training import Trial, TrialOutcome
-from tunecli.training.build import build_trial
-from tunecli.training.protocol import named_values
+from tunecli.training.build import build_trial, caveats
+from tunecli.training.protocol import RunnableTrial, named_values
+from tunecli.training.script.build import build_script_trial
 
 
 def train_once(
@@ -34,7 +36,7 @@ def train_once(
     read_test: bool,
     device: torch.device,
     interrupt: Interrupt,
-    on_progress: Callable[[Trial], None],
+    on_progress: Callable[[RunnableTrial], None],
     on_measure: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Train to the end of the schedule, or go on with a training that was stopped.
@@ -60,45 +62,71 @@ def train_once(
         RunError: A file of the run cannot be written.
     """
     rate, folder = require_learning_rate(recipe.learning_rate), run.path / "training"
-    samples = training_samples(recipe.data)
-    derived = derive_schedule(recipe.schedule, rate, samples)
-    splits = load_splits(recipe.data, ("train", "validation"))
-    with cpu_threads(recipe.training.cpu_threads):
-        found = delay_of_run(
-            recipe,
-            run,
-            splits,
-            device=device,
-            check_stop=partial(check_stop, interrupt),
-            on_measure=on_measure,
-        )
-    scaled = None if found is None else delay_scaling(recipe, derived, found.delay)
-    schedule = derived if scaled is None else scaled.schedule
-
-    def finish(trial: Trial) -> dict[str, Any]:
-        _save_weights(trial.training.weights(), run.path / "model.pt")
-        if not read_test or trial.diverged_because:
-            return {"test": None}
-        test = trial.training.evaluate(load_splits(recipe.data, ("test",))["test"])
-        finite = all(math.isfinite(value) for _, value in named_values(test))
-        return {"test": asdict(test) if finite else None}
-
-    with cpu_threads(recipe.training.cpu_threads):
+    common: dict[str, Any] = {
+        "path": folder,
+        "interrupt": interrupt,
+        "checkpoint_every_s": recipe.training.checkpoint_every_s,
+        "on_progress": on_progress,
+    }
+    if recipe.command is not None:
+        samples = samples_of(recipe)
+        schedule = derive_schedule(recipe.schedule, rate, require_samples(recipe, samples))
         outcome, extra = execute(
-            lambda: build_trial(
+            partial(
+                build_script_trial,
                 recipe,
                 schedule,
+                folder=folder,
                 seed=seed,
-                splits=splits,
+                phase="final" if read_test else "search",
                 device=device,
-                log=folder / "workers.log",
             ),
-            folder,
-            interrupt=interrupt,
-            checkpoint_every_s=recipe.training.checkpoint_every_s,
-            on_progress=on_progress,
-            finish=finish,
+            finish=lambda trial: {"test": _test_of_script(recipe, trial.test)},
+            **common,
         )
+        found, scaled, warnings = None, None, []
+    else:
+        splits = load_splits(recipe.data, ("train", "validation"))
+        samples = len(splits["train"])
+        derived = derive_schedule(recipe.schedule, rate, samples)
+        with cpu_threads(recipe.training.cpu_threads):
+            found = delay_of_run(
+                recipe,
+                run,
+                splits,
+                device=device,
+                check_stop=partial(check_stop, interrupt),
+                on_measure=on_measure,
+            )
+        scaled = None if found is None else delay_scaling(recipe, derived, found.delay)
+        schedule = derived if scaled is None else scaled.schedule
+
+        def finish(trial: Trial) -> dict[str, Any]:
+            _save_weights(trial.training.weights(), run.path / "model.pt")
+            if not read_test or trial.diverged_because:
+                return {"test": None}
+            test = trial.training.evaluate(load_splits(recipe.data, ("test",))["test"])
+            finite = all(math.isfinite(value) for _, value in named_values(test))
+            return {"test": asdict(test) if finite else None}
+
+        with cpu_threads(recipe.training.cpu_threads):
+            outcome, extra = execute(
+                partial(
+                    build_trial,
+                    recipe,
+                    schedule,
+                    seed=seed,
+                    splits=splits,
+                    device=device,
+                    log=folder / "workers.log",
+                ),
+                finish=finish,
+                **common,
+            )
+        warnings = [
+            *caveats(recipe, splits),
+            *(unmet_conditions(schedule) if scaled is None else _warnings(scaled)),
+        ]
     return {
         "format": RESULT_FORMAT,
         "exit_code": 5 if outcome.diverged else 0,
@@ -117,7 +145,7 @@ def train_once(
         "test": extra["test"],
         "curve": [asdict(point) for point in outcome.curve],
         "spent": _spent(outcome, found, samples),
-        "warnings": unmet_conditions(schedule) if scaled is None else _warnings(scaled),
+        "warnings": warnings,
         "environment": environment(device, recipe.training.cpu_threads),
     }
 
@@ -126,12 +154,21 @@ def _warnings(scaled: DelayScaling) -> list[str]:
     return [] if scaled.warning is None else [scaled.warning]
 
 
-def _spent(outcome: TrialOutcome, delay: RunDelay | None, samples: int) -> dict[str, float]:
+def _spent(outcome: TrialOutcome, delay: RunDelay | None, samples: int | None) -> dict[str, Any]:
     """The bill: the training, and what it took to measure its delay."""
     spent = {"updates": outcome.steps, "samples": outcome.samples, "seconds": outcome.seconds}
     if delay is not None:
         spent = {name: spent[name] + more for name, more in delay.bill.items()}
-    return {**spent, "epochs": spent["samples"] / samples}
+    return {**spent, "epochs": spent["samples"] / samples if samples else None}
+
+
+def _test_of_script(recipe: Recipe, test: float | None) -> dict[str, Any] | None:
+    """A script's test value, in the form of an evaluation."""
+    if test is None:
+        return None
+    name = recipe.search.metric
+    measured: dict[str, Any] = {"loss": None, "accuracy": None, "metrics": {}}
+    return {**measured, **({name: test} if name in measured else {"metrics": {name: test}})}
 
 
 def _save_weights(weights: dict[str, Any], path: Path) -> None:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tunecli.report.delays import delay_words, measuring_line
 from tunecli.report.opened import LiveTable
-from tunecli.report.text import count, duration, sparkline
+from tunecli.report.text import count, duration, epochs_of, sparkline
 from tunecli.schedule.asynchronous import DelayScaling
 from tunecli.search.events import (
     DelayMeasuring,
@@ -133,16 +133,18 @@ class SearchView(LiveTable):
         self._open()
 
     def _plan_line(self, plan: SearchStarted) -> str:
-        epochs = plan.schedule.epochs(plan.training_samples)
+        def epochs(trials: int) -> str:
+            return epochs_of(trials * plan.schedule.samples, plan.training_samples)
+
         tests = len(plan.recipe.search.test_seeds)
         most = count(plan.most_trials, "trial")
-        trials = f"at most {most}, {count(plan.most_trials * epochs, 'epoch')}"
+        trials = f"at most {most}, {epochs(plan.most_trials)}"
         if plan.usual_trials < plan.most_trials:
             trials = f"usually about {plan.usual_trials} of {trials}"
         side_by_side = f", {plan.workers} at a time" if plan.workers > 1 else ""
         return (
             f"{plan.recipe.name} on {plan.device}{side_by_side}: {trials}; "
-            f"then {count(tests, 'final training')}, {count(tests * epochs, 'epoch')}"
+            f"then {count(tests, 'final training')}, {epochs(tests)}"
         )
 
     def _row(self, rate: float) -> _Row:
@@ -220,7 +222,7 @@ class SearchView(LiveTable):
         table.add_column("status", min_width=14)
         table.add_column(f"val. {metric}", justify="right")
         table.add_column("curve", min_width=11, no_wrap=True)
-        table.add_column("epochs", justify="right")
+        table.add_column("samples" if plan.training_samples is None else "epochs", justify="right")
         table.add_column("time", justify="right", min_width=6)
         best = self._best()
         rates = list(self._rows)
@@ -270,15 +272,22 @@ class SearchView(LiveTable):
         else:
             status = Text("not needed" if self._stop else "", style="dim")
         value = row.value
-        high = 1.0 if self._plan.recipe.search.metric == "accuracy" else None
+        name = self._plan.metric.name
+        low = 0.0 if name in ("accuracy", "loss") else None
+        high = 1.0 if name == "accuracy" else None
         return [
             f"{rate:g}",
             status,
             "" if value is None else f"{value:.4f}",
-            Text(sparkline(curve, low=0.0, high=high), style="blue"),
-            f"{samples / self._plan.training_samples:.1f}" if samples else "",
+            Text(sparkline(curve, low=low, high=high), style="blue"),
+            self._spent(samples) if samples else "",
             duration(seconds) if seconds else "",
         ]
+
+    def _spent(self, samples: int) -> str:
+        assert self._plan is not None
+        of = self._plan.training_samples
+        return f"{samples:,}" if of is None else f"{samples / of:.1f}"
 
     def _best(self) -> float | None:
         """The rate found, and before that the one that looks best."""
@@ -292,7 +301,7 @@ class SearchView(LiveTable):
         }
         if not values:
             return None
-        pick = max if self._plan.recipe.search.metric == "accuracy" else min
+        pick = max if self._plan.metric.maximize else min
         return pick(values, key=lambda rate: values[rate] or 0.0)
 
     def _footer(self) -> Text:

@@ -1,6 +1,6 @@
 """Tables of a schedule and its conditions, and the summary at the end of a search."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -70,12 +70,12 @@ def bound_line(deterministic: float, stochastic: float) -> Text:
     )
 
 
-def search_summary(result: dict[str, Any], samples: int) -> Group:
+def search_summary(result: dict[str, Any], samples: int | None) -> Group:
     """What a person reads at the end of a search; `result` is result.json's content.
 
     Args:
         result: See `docs/result.md`.
-        samples: Size of the training set.
+        samples: Size of the training set; None: not known.
     """
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
@@ -101,7 +101,8 @@ def search_summary(result: dict[str, Any], samples: int) -> Group:
         grid.add_row(
             "Test",
             f"{test['metric']} {test['mean']:.4f}{spread} "
-            f"(mean{' ± std' if spread else ''}, n = {seeds}; test set read once)",
+            f"(mean{' ± std' if spread else ''}, n = {seeds}; "
+            f"{'test set read once' if test['split'] == 'test' else 'validation, no test set'})",
         )
     cancelled = spent["cancelled"]["samples"]
     ahead = f", {count(cancelled, 'sample')} of it ahead and not needed" if cancelled else ""
@@ -109,15 +110,22 @@ def search_summary(result: dict[str, Any], samples: int) -> Group:
         "Spent",
         f"{count(len(result['trials']), 'trial')} and "
         f"{count(len(result['final']), 'final training')}: {count(spent['updates'], 'update')}, "
-        f"{count(spent['samples'], 'sample')} ({spent['epochs']:.0f} epochs), "
+        f"{count(spent['samples'], 'sample')}{in_epochs(spent, 0)}, "
         f"{duration(spent['seconds'])}{ahead}",
     )
     parts: list[RenderableType] = [Text(), grid]
     if result["schedule"]:
         schedule = Schedule.from_list(result["schedule"])
+        if result["schedule_is_advice"]:
+            parts += [Text(), Text("Advice: what follows from this rate", style="bold")]
         parts += [Text(), schedule_table(schedule, training_samples=samples)]
     parts += warning_lines(result["warnings"])
     return Group(*parts)
+
+
+def in_epochs(spent: Mapping[str, Any], digits: int) -> str:
+    """What was spent in epochs, in brackets, where the size of the training set is known."""
+    return "" if spent["epochs"] is None else f" ({spent['epochs']:.{digits}f} epochs)"
 
 
 def _certificate_lines(result: dict[str, Any]) -> Iterator[tuple[str, str]]:

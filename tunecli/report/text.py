@@ -1,6 +1,7 @@
 """Numbers and curves as short text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -22,6 +23,23 @@ def sparkline(
         return _BARS[0] * len(values)
     share = [min(max((value - bottom) / span, 0.0), 1.0) for value in values]
     return "".join(_BARS[round(part * (len(_BARS) - 1))] for part in share)
+
+
+def epochs_of(samples: float, training_samples: int | None) -> str:
+    """Samples as passes over the training set, or as they are where its size is not known."""
+    if training_samples is None:
+        return count(int(samples), "sample")
+    return count(samples / training_samples, "epoch")
+
+
+def measured(evaluation: Mapping[str, Any]) -> str:
+    """What an evaluation came to, `validation` or a curve's point of result.json.
+
+    >>> measured({"loss": 0.25, "accuracy": 0.9, "metrics": {"f1": 0.8}})
+    'accuracy 0.9000, loss 0.2500, f1 0.8000'
+    """
+    values = {name: evaluation[name] for name in ("accuracy", "loss")} | evaluation["metrics"]
+    return ", ".join(f"{name} {x:.4f}" for name, x in values.items() if x is not None)
 
 
 def duration(seconds: float) -> str:

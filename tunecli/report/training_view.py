@@ -1,6 +1,6 @@
 """One training as it runs, and its summary."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -11,8 +11,8 @@ from rich.text import Text
 from tunecli.report.delays import delay_lines, measuring_line
 from tunecli.report.opened import ProgressView
 from tunecli.report.plain import mapping
-from tunecli.report.tables import schedule_table, warning_lines
-from tunecli.report.text import count, duration, sparkline
+from tunecli.report.tables import in_epochs, schedule_table, warning_lines
+from tunecli.report.text import count, duration, measured, sparkline
 from tunecli.schedule import Schedule
 
 
@@ -39,20 +39,30 @@ class TrainingView(ProgressView):
         if not self._progress.disable:
             if self._task is None:
                 self._task = self._progress.add_task("training", total=total_steps, curve="")
-            drawn = sparkline([point["accuracy"] for point in curve], low=0.0, high=1.0)
+            drawn = _drawn(curve)
             self._progress.update(self._task, completed=steps, curve=drawn)
             return
         for point in curve[self._lines :]:
             self._console.print(
-                f"update={point['steps']} samples={point['samples']} "
-                f"validation loss={point['loss']:.4f} accuracy={point['accuracy']:.4f}",
+                f"update={point['steps']} samples={point['samples']} validation {measured(point)}",
                 highlight=False,
                 soft_wrap=True,
             )
         self._lines = len(curve)
 
 
-def training_summary(result: dict[str, Any], samples: int) -> Group:
+def _drawn(curve: Sequence[Mapping[str, Any]]) -> str:
+    """The curve of the accuracy, or of the loss where there is none, or of a script's value."""
+    if not curve:
+        return ""
+    named = [name for name in ("accuracy", "loss") if curve[-1][name] is not None]
+    if named == [] or named[0] == "loss":
+        values = [p["loss"] if named else next(iter(p["metrics"].values())) for p in curve]
+        return sparkline(values)
+    return sparkline([point["accuracy"] for point in curve], low=0.0, high=1.0)
+
+
+def training_summary(result: dict[str, Any], samples: int | None) -> Group:
     """What a person reads at the end of a training; `result` is result.json's content."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
@@ -66,13 +76,12 @@ def training_summary(result: dict[str, Any], samples: int) -> Group:
     for split in ("validation", "test"):
         found = result[split]
         if found is not None:
-            line = f"accuracy {found['accuracy']:.4f}, loss {found['loss']:.4f}"
-            grid.add_row(split.capitalize(), line)
+            grid.add_row(split.capitalize(), measured(found))
     spent = result["spent"]
     grid.add_row(
         "Spent",
         f"{count(spent['updates'], 'update')}, {count(spent['samples'], 'sample')} "
-        f"({spent['epochs']:.1f} epochs), {duration(spent['seconds'])}",
+        f"{in_epochs(spent, 1).lstrip()}, {duration(spent['seconds'])}",
     )
     table = schedule_table(Schedule.from_list(result["schedule"]), training_samples=samples)
     return Group(Text(), grid, Text(), table, *warning_lines(result["warnings"]))

@@ -56,14 +56,14 @@ class Alone:
     """This process: a task that was taken on is run to its end by `collect`.
 
     Args:
-        splits: What the trials train and are evaluated on.
+        splits: What the trials train and are evaluated on; None where a script does.
         device: Where.
         interrupt: Looked at several times a second.
     """
 
     count = 1
 
-    def __init__(self, splits: Splits, device: torch.device, interrupt: Interrupt) -> None:
+    def __init__(self, splits: Splits | None, device: torch.device, interrupt: Interrupt) -> None:
         self._splits = splits
         self._device = device
         self._interrupt = interrupt

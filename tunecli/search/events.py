@@ -7,6 +7,7 @@ from typing import Any, Literal
 from tunecli.recipe import Recipe
 from tunecli.schedule import Schedule
 from tunecli.schedule.asynchronous import DelayScaling
+from tunecli.search.metric import Metric
 from tunecli.search.probe import Probe
 from tunecli.search.rule import Stop
 
@@ -33,6 +34,8 @@ class TrialRecord:
         reason: Why it diverged or was given up.
         curve: The metric along the way as (samples, value), the untrained model first.
         measured: What the training algorithm measured besides; empty for most.
+        split: What the value was measured on: `test` for the final trainings, unless a script
+            tells nothing of a test set.
     """
 
     learning_rate: float
@@ -46,6 +49,7 @@ class TrialRecord:
     reason: str = ""
     curve: tuple[tuple[int, float], ...] = ()
     measured: dict[str, Any] = field(default_factory=dict)
+    split: Literal["validation", "test"] = "validation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,8 @@ class SearchStarted:
     Args:
         recipe: What is searched.
         schedule: The schedule at the grid's first rate; its lengths hold at every rate.
-        training_samples: Size of the training set.
+        training_samples: Size of the training set; None: a script does not tell.
+        metric: What is compared.
         most_trials: Trials in the worst case.
         usual_trials: Trials that such a search usually takes.
         finished: Trials found in the folder (a resumed run).
@@ -66,7 +71,8 @@ class SearchStarted:
 
     recipe: Recipe
     schedule: Schedule
-    training_samples: int
+    training_samples: int | None
+    metric: Metric
     most_trials: int
     usual_trials: int
     finished: tuple[TrialRecord, ...]

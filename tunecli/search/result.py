@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
+from tunecli.data.sizes import require_samples
 from tunecli.execution.delay import RunDelay, asynchronous_facts
 from tunecli.execution.environment import environment
 from tunecli.execution.files import RESULT_FORMAT
 from tunecli.recipe import Recipe, delay_scaling, derive_schedule
+from tunecli.recipe.script import what_it_takes
 from tunecli.schedule import Schedule, unmet_conditions
 from tunecli.schedule.asynchronous import DelayScaling
 from tunecli.search.events import TrialRecord
@@ -33,7 +35,8 @@ class SearchResult:
         explanation: The decision as a sentence.
         trials: Every trial of the search, in order.
         schedule: Derived from the rate found; None when there is none to train with.
-        training_samples: Size of the training set.
+        training_samples: Size of the training set; None: a script does not tell.
+        caveats: Sentences about trainings that are not quite what the schedule says.
         final: The final trainings; `value` is the test metric.
         probe: The ramp before the walk, if there was one.
         verification: What lies beyond the stop, if that was asked for.
@@ -49,12 +52,13 @@ class SearchResult:
     explanation: str
     trials: tuple[TrialRecord, ...]
     schedule: Schedule | None
-    training_samples: int
+    training_samples: int | None
     final: tuple[TrialRecord, ...]
     probe: Probe | None
     verification: Verification | None
     device: torch.device
     delay: RunDelay | None = None
+    caveats: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -92,6 +96,7 @@ class SearchResult:
             "probe": asdict(self.probe) if self.probe else None,
             "trials": [asdict(self._in_its_role(trial)) for trial in self.trials],
             "schedule": self.schedule.to_list() if self.schedule else [],
+            "schedule_is_advice": self._schedule_is_advice,
             "asynchronous": self._asynchronous(),
             "test": self._test(),
             "final": [asdict(trial) for trial in self.final],
@@ -163,7 +168,8 @@ class SearchResult:
         rate = self.stop.learning_rate
         if self.delay is None or self.schedule is None or rate is None:
             return None
-        derived = derive_schedule(self.recipe.schedule, rate, self.training_samples)
+        samples = require_samples(self.recipe, self.training_samples)
+        derived = derive_schedule(self.recipe.schedule, rate, samples)
         return delay_scaling(self.recipe, derived, self.delay.delay)
 
     def _asynchronous(self) -> dict[str, Any] | None:
@@ -183,6 +189,7 @@ class SearchResult:
             return None
         return {
             "metric": self.recipe.search.metric,
+            "split": "test" if all(t.split == "test" for t in self.final) else "validation",
             "mean": statistics.fmean(values),
             "std": statistics.stdev(values) if len(values) > 1 else None,
             "n": len(values),
@@ -198,18 +205,30 @@ class SearchResult:
         self,
         trials: Sequence[TrialRecord],
         others: Sequence[Probe | RunDelay] = (),
-    ) -> dict[str, float]:
+    ) -> dict[str, float | None]:
         all_of_it: list[TrialRecord | Probe | RunDelay] = [*trials, *others]
         samples = sum(each.samples for each in all_of_it)
         return {
             "updates": sum(each.updates for each in all_of_it),
             "samples": samples,
-            "epochs": samples / self.training_samples,
+            "epochs": samples / self.training_samples if self.training_samples else None,
             "seconds": math.fsum(each.seconds for each in all_of_it),
         }
 
+    @property
+    def _schedule_is_advice(self) -> bool:
+        """Whether the trials followed something else: a script that takes α₁ alone."""
+        recipe = self.recipe
+        if recipe.command is None:
+            return False
+        assert recipe.script is not None  # the grammar fills it in
+        return what_it_takes(recipe.command, recipe.script) == "learning_rate"
+
     def _warnings(self) -> Iterator[str]:
         """What the person should know."""
+        yield from self.caveats
+        if self.recipe.command is not None:
+            yield from self._script_warnings()
         stop = self.stop
         tried = sorted(point.learning_rate for point in stop.points)
         if stop.learning_rate is None and tried:
@@ -245,3 +264,18 @@ class SearchResult:
             yield self._scaling.warning
         if self.schedule is not None and self.delay is None:  # Theorem 4 knows no delay
             yield from unmet_conditions(self.schedule)
+
+    def _script_warnings(self) -> Iterator[str]:
+        """What a person's script leaves open."""
+        if self._schedule_is_advice:
+            yield (
+                "the script was given the learning rate alone: the schedule is advice, no trial "
+                "followed it; script.takes=schedule is for a script that does"
+            )
+        if self.final and any(trial.split == "validation" for trial in self.final):
+            yield (
+                "the script tells nothing of a test set: what the final trainings came to is the "
+                'validation value, on which the rate was chosen; answer with "test" in phase final'
+            )
+        if not any(trial.samples for trial in self.trials):
+            yield "the script tells no samples: the bill is in seconds alone"

@@ -7,7 +7,8 @@ from functools import partial
 
 import torch
 
-from tunecli.data.load import Splits, load_splits, training_samples
+from tunecli.data.load import Splits, load_splits
+from tunecli.data.sizes import require_samples, samples_of
 from tunecli.execution import Interrupt, RunFolder, cpu_threads, read_json, write_json
 from tunecli.execution.delay import RunDelay, delay_of_run
 from tunecli.execution.in_process import spent_in
@@ -28,6 +29,7 @@ from tunecli.search.events import (
     TrialStarted,
 )
 from tunecli.search.explain import explain
+from tunecli.search.finals import train_finally
 from tunecli.search.metric import metric_of
 from tunecli.search.probe import Probe, ramp_schedule, run_ramp
 from tunecli.search.result import SearchResult
@@ -36,7 +38,7 @@ from tunecli.search.stop_rule import ahead
 from tunecli.search.study import Assignment, SearchStudy
 from tunecli.search.trials import TrialProgress, TrialResult, TrialTask
 from tunecli.search.verify import Verification, rates_beyond
-from tunecli.training.build import build_trial
+from tunecli.training.build import build_trial, caveats
 from tunecli.training.protocol import wait_for_step
 
 _HORIZON = 4  # requests per worker: a trial that runs and is further off is cancelled
@@ -92,15 +94,19 @@ def run_search(
         InvalidValueError: The recipe gives no schedule.
     """
     with cpu_threads(recipe.training.cpu_threads):
-        splits = load_splits(recipe.data, ("train", "validation"))  # the test set stays away
-        delay = delay_of_run(
-            recipe,
-            run,
-            splits,
-            device=device,
-            check_stop=partial(check_stop, interrupt),
-            on_measure=lambda n: notify(DelayMeasuring(n)),
-        )
+        splits: Splits | None = None
+        if recipe.command is None:
+            splits = load_splits(recipe.data, ("train", "validation"))  # the test set stays away
+        delay = None
+        if splits is not None:
+            delay = delay_of_run(
+                recipe,
+                run,
+                splits,
+                device=device,
+                check_stop=partial(check_stop, interrupt),
+                on_measure=lambda n: notify(DelayMeasuring(n)),
+            )
         crew: Crew
         if len(workers) > 1:
             crew = Together(len(workers), workers, run.path / "workers.log", interrupt)
@@ -117,7 +123,7 @@ class _Search:
         run: RunFolder,
         device: torch.device,
         notify: Notify,
-        splits: Splits,
+        splits: Splits | None,
         crew: Crew,
         delay: RunDelay | None,
         interrupt: Interrupt,
@@ -133,7 +139,10 @@ class _Search:
         self._delay = delay.delay if delay is not None else None
         self._metric = metric_of(recipe)
         self._rule = monotone_rule(recipe)
-        self._training_samples = training_samples(recipe.data)
+        known = samples_of(recipe) if splits is None else len(splits["train"])
+        self._known_samples = known
+        self._training_samples = require_samples(recipe, known)
+        self._caveats = [] if splits is None else caveats(recipe, splits)
         self._tasks: dict[int, TrialTask] = {}  # those that run, by the number of their trial
         self._certain: set[int] = set()  # trials that a search without workers would run, too
         # a recipe without a schedule fails here
@@ -150,7 +159,8 @@ class _Search:
             SearchStarted(
                 recipe=self._recipe,
                 schedule=self._first_schedule,
-                training_samples=self._training_samples,
+                training_samples=self._known_samples,
+                metric=self._metric,
                 most_trials=section.most_trials,
                 usual_trials=section.usual_trials,
                 finished=study.records(),
@@ -178,7 +188,8 @@ class _Search:
             explanation=explanation,
             trials=study.records(),
             schedule=schedule,
-            training_samples=self._training_samples,
+            training_samples=self._known_samples,
+            caveats=tuple(self._caveats),
             final=final,
             probe=probe,
             verification=verification,
@@ -196,6 +207,7 @@ class _Search:
 
     def _probe(self) -> Probe:
         """The ramp before the walk, or what it found before the run was stopped."""
+        assert self._splits is not None  # training/feasible.py: no script is probed
         path = self._run.path / "probe.json"
         if path.exists():
             return Probe.from_dict(read_json(path))
@@ -350,45 +362,20 @@ class _Search:
         return Verification.of(self._rule, stop, [r for r in records if r.learning_rate in rates])
 
     def _train_finally(self, rate: float, schedule: Schedule) -> tuple[TrialRecord, ...]:
-        """Train with fresh seeds; each model reads the test set once, after its last update."""
-        records: dict[int, TrialRecord] = {}
-
-        def on_end(seed: int, ended: TrialResult | TrialProgress) -> None:
+        def on_record(seed: int, record: TrialRecord) -> None:
             self._tasks.pop(seed, None)
-            assert isinstance(ended, TrialResult)  # nobody cancels them
-            records[seed] = self._final_record(rate, seed, ended)
-            self._notify(TrialFinished("final", records[seed]))
+            self._notify(TrialFinished("final", record))
 
-        waiting = list(self._recipe.search.test_seeds)
-        while waiting or self._crew.running:
-            while waiting and len(self._crew.running) < self._crew.count:
-                seed = waiting.pop(0)
-                folder = self._run.final(seed)
-                task = TrialTask(self._recipe, schedule, "final", rate, seed, folder)
-                self._submit(seed, task)
-            self._crew.collect(self._on_progress, on_end, _raise)
-        return tuple(records[seed] for seed in self._recipe.search.test_seeds)
-
-    def _final_record(self, rate: float, seed: int, ended: TrialResult) -> TrialRecord:
-        outcome, test = ended.outcome, ended.test
-        diverged_value = self._metric.value(outcome, self._recipe.training.divergence_factor)
-        return TrialRecord(
-            learning_rate=rate,
-            seed=seed,
-            state="diverged" if test is None else "complete",
-            value=diverged_value if test is None else test,
-            updates=outcome.steps,
-            samples=outcome.samples,
-            seconds=outcome.seconds,
-            role="final",
-            reason=outcome.reason,
-            curve=tuple((point.samples, self._metric.of(point)) for point in outcome.curve),
-            measured=outcome.measured,
+        return train_finally(
+            self._recipe,
+            self._run,
+            schedule,
+            rate,
+            crew=self._crew,
+            submit=self._submit,
+            on_progress=self._on_progress,
+            on_record=on_record,
         )
 
     def _schedule(self, rate: float) -> Schedule:
         return trial_schedule(self._recipe, rate, self._training_samples, self._delay)
-
-
-def _raise(key: int, error: Exception) -> None:
-    raise error

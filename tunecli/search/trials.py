@@ -7,7 +7,9 @@ its turn (evidence.py), whoever ran it when.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,6 +26,9 @@ from tunecli.search.events import Phase
 from tunecli.search.metric import metric_of
 from tunecli.training import CurvePoint, Trial, TrialOutcome
 from tunecli.training.build import build_trial
+from tunecli.training.protocol import RunnableTrial
+from tunecli.training.script.build import build_script_trial
+from tunecli.training.script.trial import ScriptTrial
 from tunecli.training.trial import GivesUp
 
 
@@ -52,11 +57,19 @@ class TrialTask:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A trial that has ended; `test` is None unless the test set was read and gave a number."""
+    """A trial that has ended.
+
+    Args:
+        outcome: What it came to.
+        baseline: The metric of a model that has learned nothing; None: not known.
+        test: The metric on the test set; None unless that was read and gave a number.
+        reads_test: Whether there is a test set: a script may not tell of one.
+    """
 
     outcome: TrialOutcome
     baseline: float | None
     test: float | None = None
+    reads_test: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ class _Bill:
 
 def run_trial(
     task: TrialTask,
-    splits: Splits,
+    splits: Splits | None,
     *,
     device: torch.device,
     interrupt: StopRequest,
@@ -89,61 +102,102 @@ def run_trial(
     Args:
         task: What to run.
         splits: `train` and `validation`; the test set is loaded after the last update, if at all.
+            None where a script trains.
         device: Where.
         interrupt: An `Interrupt`, or a worker's context.
         on_progress: Told several times a second.
 
     Raises:
         InterruptedRunError: A stop was requested.
-        RunError: A file cannot be written, or memory does not suffice.
+        RunError: A file cannot be written, memory does not suffice, or a script failed.
+        UserCodeError: Code that the recipe names raised an error.
     """
     metric = metric_of(task.recipe)
 
-    def progress(trial: Trial) -> None:
+    def progress(trial: RunnableTrial) -> None:
         training, curve = trial.training, tuple(metric.of(point) for point in trial.curve)
         on_progress(TrialProgress(training.steps, training.samples, trial.seconds, curve))
 
-    def read_test(trial: Trial) -> dict[str, float | None]:
-        if trial.diverged_because:
-            return {"test": None}
-        test = load_splits(task.recipe.data, ("test",))["test"]
-        value = metric.of(trial.training.evaluate(test))
-        return {"test": value if math.isfinite(value) else None}
+    common: dict[str, Any] = {
+        "path": task.folder,
+        "interrupt": interrupt,
+        "checkpoint_every_s": task.recipe.training.checkpoint_every_s,
+        "on_progress": progress,
+    }
+    final = task.phase == "final"
+    if splits is None:
+        outcome, extra = execute(
+            partial(_script_trial, task, device),
+            finish=_test_of_script if final else None,
+            **common,
+        )
+        classes = None
+    else:
+        outcome, extra = execute(
+            partial(_own_trial, task, splits, device),
+            finish=partial(_read_test, task.recipe) if final else None,
+            **common,
+        )
+        classes = splits["validation"].classes()
+    baseline = metric.baseline(outcome.untrained, classes)
+    return TrialResult(outcome, baseline, extra.get("test"), extra.get("reads_test", True))
 
-    outcome, extra = execute(
-        lambda: build_trial(
-            task.recipe,
-            task.schedule,
-            seed=task.seed,
-            splits=splits,
-            device=device,
-            gives_up=_judge(task, splits),
-            log=task.folder / "workers.log",
-        ),
-        task.folder,
-        interrupt=interrupt,
-        checkpoint_every_s=task.recipe.training.checkpoint_every_s,
-        on_progress=progress,
-        finish=read_test if task.phase == "final" else None,
+
+def _own_trial(task: TrialTask, splits: Splits, device: torch.device) -> Trial:
+    return build_trial(
+        task.recipe,
+        task.schedule,
+        seed=task.seed,
+        splits=splits,
+        device=device,
+        gives_up=_judge(task, splits),
+        log=task.folder / "workers.log",
     )
-    baseline = metric.baseline(outcome.untrained, splits["validation"].classes())
-    return TrialResult(outcome, baseline, extra.get("test"))
 
 
-def _judge(task: TrialTask, splits: Splits) -> GivesUp | None:
+def _script_trial(task: TrialTask, device: torch.device) -> ScriptTrial:
+    return build_script_trial(
+        task.recipe,
+        task.schedule,
+        folder=task.folder,
+        seed=task.seed,
+        phase=task.phase,
+        device=device,
+        gives_up=_judge(task, None),
+    )
+
+
+def _read_test(recipe: Recipe, trial: Trial) -> dict[str, float | None]:
+    if trial.diverged_because:
+        return {"test": None}
+    test = load_splits(recipe.data, ("test",))["test"]
+    value = metric_of(recipe).of(trial.training.evaluate(test))
+    return {"test": value if math.isfinite(value) else None}
+
+
+def _test_of_script(trial: ScriptTrial) -> dict[str, Any]:
+    """What the script told of its test set; most tell nothing."""
+    test = None if trial.diverged_because else trial.test
+    return {"test": test, "reads_test": test is not None or bool(trial.diverged_because)}
+
+
+def _judge(task: TrialTask, splits: Splits | None) -> GivesUp | None:
     """What ends the trial early, if anything may."""
     to_beat, section = task.to_beat, task.recipe.search
     if to_beat is None:
         return None
     metric, total = metric_of(task.recipe), task.schedule.samples
 
+    classes = None if splits is None else splits["validation"].classes()
+
     def judge(curve: Sequence[CurvePoint]) -> str | None:
+        begun = curve[0].steps == 0  # a script's curve need not begin with the untrained model
         return gives_up(
-            [(point.samples / total, metric.of(point)) for point in curve[1:]],
+            [(point.samples / total, metric.of(point)) for point in curve[begun:]],
             to_beat,
             maximize=metric.maximize,
             perfect=metric.perfect,
-            baseline=metric.baseline(curve[0].evaluation, splits["validation"].classes()),
+            baseline=metric.baseline(curve[0].evaluation if begun else None, classes),
             learned_share=section.learned_share,
         )
 
@@ -155,9 +209,7 @@ _loaded: dict[str, Splits] = {}  # of a worker process, which runs many trials o
 
 def run_task(task: TrialTask, context: Context) -> TrialResult | TrialProgress:
     """A worker's function: the result, or what a cancelled trial had spent."""
-    key = task.recipe.data.model_dump_json()
-    if key not in _loaded:
-        _loaded[key] = load_splits(task.recipe.data, ("train", "validation"))
+    splits = _splits_of(task.recipe)
     # cancelled before its first progress, a trial that was gone on with has spent that much
     bill = _Bill(TrialProgress(*spent_in(task.folder)))
 
@@ -169,10 +221,19 @@ def run_task(task: TrialTask, context: Context) -> TrialResult | TrialProgress:
         try:
             return run_trial(
                 task,
-                _loaded[key],
+                splits,
                 device=torch.device(context.device),
                 interrupt=context,
                 on_progress=on_progress,
             )
         except InterruptedRunError:
             return bill.progress
+
+
+def _splits_of(recipe: Recipe) -> Splits | None:
+    if recipe.command is not None:
+        return None
+    key = recipe.data.model_dump_json()
+    if key not in _loaded:
+        _loaded[key] = load_splits(recipe.data, ("train", "validation"))
+    return _loaded[key]

@@ -141,6 +141,60 @@ class Training(Protocol):
         """End whatever runs beside the training; a second call does nothing."""
 
 
+class Progressing(Protocol):
+    """What can be asked of a trial's training, whoever trains: this program or a script."""
+
+    @property
+    def total_steps(self) -> int:
+        """Updates that the whole run makes; 0 where nobody knows."""
+
+    @property
+    def steps(self) -> int:
+        """Updates made so far."""
+
+    @property
+    def samples(self) -> int:
+        """Samples drawn so far."""
+
+    def take_notes(self) -> list[str]:
+        """What happened since the last call that a person should find in the trial's log."""
+
+    def close(self) -> None:
+        """End whatever runs beside the trial; a second call does nothing."""
+
+
+class RunnableTrial(Protocol):
+    """A trial that is advanced piece by piece: `Trial`, or a script's `ScriptTrial`."""
+
+    seconds: float
+    diverged_because: str
+    given_up_because: str
+
+    @property
+    def training(self) -> Progressing:
+        """Who trains."""
+
+    @property
+    def curve(self) -> list[CurvePoint]:
+        """Validation along the way."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+
+    def advance(self) -> None:
+        """Go on for about a quarter of a second, or to the end if that comes first."""
+
+    def outcome(self) -> TrialOutcome:
+        """What the finished trial came to."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on from here; tensors and plain values only."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+
+
 def wait_for_step(training: Training, check_stop: Callable[[], None]) -> Tensor:
     """`training.step()`, however long it takes.
 
