@@ -15,10 +15,10 @@ _MOST_STAGES = 1000
 def multistage_schedule(
     *,
     learning_rate: float,
-    momentum: float,
     batch_size: int,
-    stages: int,
-    decay: float,
+    momentum: float = 0.9,
+    stages: int = 3,
+    decay: float = 0.5,
     batch_decay: float | None = None,
     discount: float = 0.5,
     steps: int | None = None,
@@ -31,13 +31,14 @@ def multistage_schedule(
     β_i/(1−β_i) = (β₁/(1−β₁)) r^{−(i−1)}, with 0 < r_b ≤ r < 1.
 
     Batch sizes and lengths are integers: b_i and T_i are rounded to the nearest one, halves up.
+    What has a default has the one that it has in a recipe.
     A budget in epochs is a ceiling: T₁ is the largest integer with which the rounded schedule
     draws at most `epochs` × `training_samples` samples, and `Schedule.samples` is what it draws.
 
     Args:
         learning_rate: α₁ > 0.
-        momentum: β₁ in [0, 1).
         batch_size: b₁ in [1, 10^12].
+        momentum: β₁ in [0, 1).
         stages: M in [1, 1000].
         decay: r in (0, 1).
         batch_decay: r_b in (0, r]: the batch shrinks at least as fast as the rate (Cor. 5.1);

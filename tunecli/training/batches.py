@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from tunecli.data.passes import pass_order
 
 
 class BatchStream:
@@ -48,7 +49,7 @@ class BatchStream:
 
     def _load(self, number: int) -> None:
         if number != self._pass:
-            order = np.random.default_rng((self._seed, number)).permutation(self._num_samples)
+            order = pass_order(self._num_samples, seed=self._seed, number=number)
             indices = torch.from_numpy(order)
             if self._device.type == "cuda":  # a copy from pageable memory would wait for the device
                 indices = indices.pin_memory()

@@ -1,0 +1,152 @@
+"""What `import tunecli` offers: light, lazy, callable, documented; and docs/library.md runs."""
+
+import inspect
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+
+import tunecli
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", LIBRARY, flags=re.MULTILINE | re.DOTALL)
+(DIFF,) = re.findall(r"^```diff\n(.*?)^```$", LIBRARY, flags=re.MULTILINE | re.DOTALL)
+
+
+def python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_is_light_and_lists_every_name() -> None:
+    python(
+        "import sys, tunecli\n"
+        "assert set(tunecli.__all__) <= set(dir(tunecli))\n"
+        "assert 'search' in dir(tunecli)\n"
+        "heavy = {'torch', 'numpy', 'optuna', 'pydantic', 'typer'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "from tunecli import Schedule, MonotoneRule, TunecliError\n"
+        "heavy = {'torch', 'numpy', 'optuna'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+
+
+def test_every_name_is_its_homes() -> None:
+    from tunecli.data.stage_batches import StageBatchSampler
+    from tunecli.optim.micro_batches import backward_in_micro_batches
+    from tunecli.optim.stagewise import StagewiseScheduler
+    from tunecli.search.rule import MonotoneRule
+
+    assert tunecli.StageBatchSampler is StageBatchSampler
+    assert tunecli.backward_in_micro_batches is backward_in_micro_batches
+    assert tunecli.StagewiseScheduler is StagewiseScheduler
+    assert tunecli.MonotoneRule is MonotoneRule
+    for name in tunecli.__all__:
+        assert callable(getattr(tunecli, name))
+    with pytest.raises(AttributeError, match="no attribute 'serach'"):
+        tunecli.serach  # type: ignore[attr-defined]  # noqa: B018
+
+
+SEARCH = "found = search(lambda rate: -abs(rate - 0.2), [0.1, 0.2, 0.4])"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"from tunecli import search\n{SEARCH}\nfrom tunecli.search import MonotoneRule",
+        f"from tunecli.search import MonotoneRule\nfrom tunecli import search\n{SEARCH}",
+        f"import tunecli.search as search\n{SEARCH}\nsearch.MonotoneRule",
+        f"import tunecli\nsearch = tunecli.search\n{SEARCH}\nfrom tunecli.search.rule import Stop",
+        f"from tunecli.search import search\n{SEARCH}\nfrom tunecli import search\n{SEARCH}",
+        f"from tunecli import *\n{SEARCH}\nimport tunecli.search.rule",
+    ],
+    ids=lambda code: code.split("\n")[0],
+)
+def test_search_is_a_function_and_a_package_in_any_order(code: str) -> None:
+    after = (
+        "\nassert found.learning_rate == 0.2\n"
+        "import tunecli, tunecli.search, types\n"
+        "assert isinstance(tunecli.search, types.ModuleType)\n"
+        "assert tunecli.search.decide and tunecli.search.__path__\n"
+        "assert callable(tunecli.search)\n"
+    )
+    python(code + after)
+
+
+def test_type_checkers_know_search_as_the_function() -> None:
+    """Checked where mypy runs: an ignored error that it does not see is an error to it."""
+    from tunecli import search
+
+    rate: float = search(lambda rate: rate, [0.1, 0.2]).learning_rate
+    assert rate == 0.2
+    with pytest.raises(TypeError, match="sedes"):
+        search(lambda rate: rate, [0.1, 0.2], sedes=(1, 2))  # type: ignore[call-arg]
+
+
+def test_every_public_name_has_a_section_and_an_example() -> None:
+    headings = re.findall(r"^## `(\w+)`$", LIBRARY, flags=re.MULTILINE)
+    assert sorted(headings) == sorted(tunecli.__all__)
+    for name in tunecli.__all__:
+        section = LIBRARY.split(f"## `{name}`\n")[1].split("\n## ")[0]
+        assert re.search(rf"^from tunecli import .*\b{name}\b", section, flags=re.MULTILINE), name
+
+
+def test_every_argument_of_search_is_described() -> None:
+    from tunecli.search.objective import search
+
+    section = LIBRARY.split("## `search`\n")[1].split("\n## ")[0]
+    for name in inspect.signature(search).parameters:
+        assert f"`{name}" in section or f"({name}" in section or f" {name})" in section, name
+
+
+@pytest.mark.parametrize(
+    "block", BLOCKS, ids=lambda block: re.findall(r"import ([^#\n]*)", block)[-1]
+)
+def test_example_runs(block: str, tmp_path: Path) -> None:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        file = tmp_path / "example.py"
+        file.write_text(block, encoding="utf-8")
+        runpy.run_path(str(file), run_name="__main__")
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def test_first_example_adds_five_lines() -> None:
+    first = BLOCKS[0].splitlines()
+    assert sum(line.endswith("# added") for line in first) == 5
+    assert sum(line.endswith("# changed") for line in first) == 2
+    ours = re.compile(r"\b(" + "|".join(tunecli.__all__) + r"|schedule|scheduler|tunecli)\b")
+    assert not [x for x in first if ours.search(x) and not re.search("# (added|changed)$", x)]
+
+
+def test_script_of_the_diff_runs_before_and_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = DIFF.splitlines()
+    added, removed = ([n for n, at in enumerate(lines) if at.startswith(s)] for s in "+-")
+    assert len(added) - 1 <= len(removed)  # it becomes no longer
+    for kept, name in ((" -", "before.py"), (" +", "after.py")):
+        text = "\n".join(line[1:] for line in lines if line[:1] in kept) + "\n"
+        (tmp_path / name).write_text(text, encoding="utf-8")
+
+    monkeypatch.setattr(sys, "argv", ["before.py", "--epochs", "2"])
+    runpy.run_path(str(tmp_path / "before.py"), run_name="__main__")
+    assert capsys.readouterr().out.count("accuracy") == 2
+
+    monkeypatch.setattr(sys, "argv", ["after.py", "--epochs", "4"])
+    done = runpy.run_path(str(tmp_path / "after.py"), run_name="__main__")
+    out = capsys.readouterr().out
+    accuracies = [eval(hit) for hit in re.findall(r"accuracy (\d+/\d+)", out)]
+    assert 2 <= len(accuracies) <= 7
+    assert max(accuracies) > 0.85
+    assert done["main"](0.4) > 0.85  # the function is as useful without the search
