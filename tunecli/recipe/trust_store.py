@@ -4,6 +4,7 @@ A line is `<sha256 of the recipe file> <time> <path>`. The text counts, and the 
 in: `import: nets:build` means another file in another folder.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -117,7 +118,7 @@ def remember(text: bytes, path: Path) -> str:
             if end and os.pread(descriptor, 1, end - 1) != b"\n":
                 line = b"\n" + line  # a kill or a full disk cut the last line off
             if os.write(descriptor, line) != len(line):
-                raise OSError(28, "no space left on the device")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
