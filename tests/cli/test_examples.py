@@ -122,7 +122,7 @@ def test_script_is_tuned_through_its_recipe(
     # the recipes say `python`: the one that runs the tests
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    tiny = ["schedule.steps=4", "search.test_seeds=[7]", "search.seeds=[0]", "search.extend=0"]
+    tiny = ["schedule.epochs=0.2", "search.test_seeds=[7]", "search.seeds=[0]", "search.extend=0"]
     tiny += ["search.grid=[0.001, 0.01]", "search.resolution=null"]
     recipe = RECIPES / f"script-{framework}.yaml"
     assert run("search", recipe, *tiny).exit_code == 3  # not without trust

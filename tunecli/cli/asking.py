@@ -1,8 +1,7 @@
 """Questions that an option answers beforehand; without a terminal, nothing is ever waited for."""
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import typer
@@ -17,31 +16,27 @@ def at_a_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-@dataclass(frozen=True)
 class Questions:
     """Asks for what the options leave open.
 
     Args:
+        given: What the options were given, by their names; None for those that were not.
         terminal: Whether somebody can be asked.
         defaults: Take a question's default instead of asking (`--yes`).
     """
 
-    terminal: bool
-    defaults: bool
+    def __init__(self, given: Mapping[str, str | None], *, terminal: bool, defaults: bool) -> None:
+        self.terminal = terminal
+        self._open = {option: value for option, value in given.items() if value is not None}
+        self._defaults = defaults
 
     def ask(
-        self,
-        option: str,
-        given: str | None,
-        question: str,
-        check: Callable[[str], T],
-        default: str | None = None,
+        self, option: str, question: str, check: Callable[[str], T], default: str | None = None
     ) -> T:
         """The answer to one question.
 
         Args:
             option: The option that answers it, `--batch-size`.
-            given: What that option was given.
             question: What to ask.
             check: The answer as a value; raises `InvalidValueError` for one that will not do. It
                 is asked again then; an option's value is refused.
@@ -50,9 +45,9 @@ class Questions:
         Raises:
             InvalidValueError: There is no answer and nobody to ask, or the option's will not do.
         """
-        if given is not None:
-            return check(given)
-        if self.defaults and default is not None:
+        if option in self._open:
+            return check(self._open.pop(option))
+        if self._defaults and default is not None:
             return check(default)
         if not self.terminal:
             remedy = "" if default is None else f", or --yes for the defaults (here {default})"
@@ -66,13 +61,21 @@ class Questions:
             except InvalidValueError as error:
                 typer.echo(str(error), err=True)
 
+    def require_all_used(self, what: str) -> None:
+        """Refuse options that no question was about: none is taken and then ignored."""
+        if self._open:
+            raise InvalidValueError(
+                f"{', '.join(self._open)} must not be given with {what}: nothing asks for it; "
+                "leave it out"
+            )
 
-def whole_number(name: str) -> Callable[[str], int]:
-    """Checks for a whole number ≥ 1."""
+
+def whole_number(name: str, least: int = 1) -> Callable[[str], int]:
+    """Checks for a whole number that is not too small."""
 
     def check(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= 1):
-            raise InvalidValueError(f"{name} must be a whole number ≥ 1 but got {text}")
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
+            raise InvalidValueError(f"{name} must be a whole number ≥ {least} but got {text}")
         return int(text)
 
     return check

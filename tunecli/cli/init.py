@@ -1,29 +1,18 @@
 """`tunecli init`: a few questions, and a recipe that runs."""
 
 import json
-import re
 import shlex
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunecli.cli.asking import Questions, at_a_terminal, one_of, positive_number, whole_number
+from tunecli.cli.asking import Questions, at_a_terminal
 from tunecli.cli.shared import json_option, translated
 from tunecli.errors import InvalidValueError, require
 
 if TYPE_CHECKING:
     from tunecli.recipe.starter import Start
-
-_WHAT = """What do you have?
-  1 npz      arrays in a .npz file
-  2 images   a folder of images, one folder per class
-  3 text     text, a file or a folder
-  4 python   a model and data in Python of my own
-  5 script   a training script
-  6 digits   nothing yet: just show me, on the digits of scikit-learn
-"""
 
 
 @translated
@@ -44,11 +33,12 @@ def init(
     model: Annotated[
         str | None, typer.Option(help="For kind python: what builds the model, as nets:build.")
     ] = None,
-    command: Annotated[
+    trains: Annotated[
         str | None,
         typer.Option(
+            "--command",
             help="For kind script: what trains, as 'python train.py --lr {learning_rate}'; starter "
-            "writes one."
+            "writes one.",
         ),
     ] = None,
     framework: Annotated[
@@ -59,15 +49,21 @@ def init(
         str | None,
         typer.Option(help="What to compare: accuracy or loss; a script may have one of its own."),
     ] = None,
-    minimize: Annotated[
-        bool, typer.Option("--minimize", help="Smaller is better, for a script's own metric.")
-    ] = False,
+    better: Annotated[
+        str | None,
+        typer.Option(help="For a metric of a script's own: is larger better, or smaller?"),
+    ] = None,
     batch_size: Annotated[str | None, typer.Option(help="Of the first stage.")] = None,
     epochs: Annotated[
         str | None, typer.Option(help="Of one trial: passes over the training set.")
     ] = None,
+    samples: Annotated[
+        str | None,
+        typer.Option(help="For a script of your own: how many samples it trains on; 0 is unknown."),
+    ] = None,
     steps: Annotated[
-        str | None, typer.Option(help="For kind script: updates of the first stage.")
+        str | None,
+        typer.Option(help="Updates of the first stage, for a script with unknown samples."),
     ] = None,
     starter: Annotated[
         bool, typer.Option(help="Write nets.py or train.py as well, where that is to start from.")
@@ -85,106 +81,25 @@ def init(
 
     Exit code: 0 written, 1 failed, 2 usage, 3 the recipe would not be valid.
     """
-    from tunecli.recipe.starter import FRAMEWORKS, KINDS, Start
+    # reading the data may take numpy's time: only now
+    from tunecli.cli.interview import interview
 
     _refuse_to_overwrite([path], force=force)
-    ask = Questions(terminal=at_a_terminal(), defaults=yes).ask
-    if kind is None and at_a_terminal():
-        typer.echo(_WHAT, err=True)
-    chosen = ask("--kind", kind, "Which one", one_of("--kind", *KINDS))
-    _refuse_unused(
-        chosen,
-        {
-            "--data": (data, ("npz", "images", "text", "python")),
-            "--model": (model, ("python",)),
-            "--command": (command, ("script",)),
-            "--framework": (framework, ("script",)),
-            "--steps": (steps, ("script",)),
-            "--epochs": (epochs, ("npz", "images", "text", "python", "digits")),
-            "--minimize": (minimize or None, ("script",)),
-        },
-    )
-    start = Start(kind=chosen, name=_name(path), batch_size=1, length=1, metric="accuracy")  # type: ignore[arg-type]
-    samples: int | None = None
-    if chosen in ("npz", "images", "text"):
-        question = {"npz": "The .npz file", "images": "The folder", "text": "The file or folder"}
-        where = ask("--data", data, question[chosen], _existing)
-        start, samples = _look(replace(start, path=_as_seen_from(path, where)), where)
-    elif chosen == "digits":
-        start, samples = _look(start, None)
-    elif chosen == "python":
-        built = ask(
-            "--model", model, "What builds the model", _import_path("--model"), "nets:build"
-        )
-        loaded = ask("--data", data, "What loads the data", _loader, "nets:load")
-        start = replace(start, model=built, data=loaded)
-    else:
-        trains = ask("--command", command, "What trains (starter writes one)", str, "starter")
-        if trains == "starter":
-            used = ask(
-                "--framework",
-                framework,
-                "Starter for pytorch, lightning or transformers",
-                one_of("--framework", *FRAMEWORKS),
-                "pytorch",
-            )
-            start = replace(start, framework=used)  # type: ignore[arg-type]
-        else:
-            start = replace(start, command=_words(trains))
-    own = chosen == "script"
-    usual = "loss" if start.numbers or chosen == "text" else "accuracy"
-    known = _metric if own else one_of("--metric", "loss" if start.numbers else "accuracy", "loss")
-    start = replace(
-        start,
-        metric=ask("--metric", metric, "What to compare, accuracy or loss", known, usual),
-        minimize=minimize,
-        batch_size=ask(
-            "--batch-size",
-            batch_size,
-            "Batch size of the first stage",
-            whole_number("--batch-size"),
-            str(_usual_batch(samples, own=own)),
-        ),
-        length=ask("--steps", steps, "Updates of the first stage", whole_number("--steps"), "200")
-        if own
-        else ask(
-            "--epochs",
-            epochs,
-            "Epochs of one trial",
-            positive_number("--epochs"),
-            "5" if chosen == "text" else "30",
-        ),
-    )
-    written = _write(path, start, starter=starter, force=force)
-    _tell(written, start, as_json=as_json)
-
-
-def _look(start: "Start", where: Path | None) -> "tuple[Start, int | None]":
-    """What the data tells of itself, and how many samples there are to train on."""
-    from tunecli.data.load import data_facts
-    from tunecli.models.limits import most_convolutions
-    from tunecli.recipe import Recipe
-
-    section: dict[str, Any] = {"name": start.kind}
-    if where is not None:
-        section["path"] = str(where.absolute())
-    draft = {
-        "version": 1,
-        "name": "draft",
-        "model": {"name": "logistic"},
-        "data": section,
-        "schedule": {"batch_size": 1, "epochs": 1},
-        "search": {"grid": [0.1, 0.2]},
+    given = {
+        "--kind": kind,
+        "--data": data,
+        "--model": model,
+        "--command": trains,
+        "--framework": framework,
+        "--samples": samples,
+        "--metric": metric,
+        "--better": better,
+        "--batch-size": batch_size,
+        "--epochs": epochs,
+        "--steps": steps,
     }
-    facts = data_facts(Recipe.model_validate(draft).data)
-    shape = facts.input_shape
-    images = shape is not None and len(shape) == 3 and min(shape[1:]) >= 4
-    return replace(
-        start,
-        input_shape=shape,
-        convolutions=most_convolutions(shape) if shape is not None and images else 0,
-        numbers=facts.targets == "numbers",
-    ), facts.training_samples
+    start = interview(Questions(given, terminal=at_a_terminal(), defaults=yes), path)
+    _tell(_write(path, start, starter=starter, force=force), start, as_json=as_json)
 
 
 def _write(path: Path, start: "Start", *, starter: bool, force: bool) -> list[Path]:
@@ -234,79 +149,3 @@ def _refuse_to_overwrite(files: list[Path], *, force: bool) -> None:
                 remedy = "overwrite it with --force, or keep it with --no-starter"
             raise InvalidValueError(f"{file} must not exist yet; {remedy}")
         require(not file.is_dir(), "PATH", "a file", f"the folder {file}", "name a file in it")
-
-
-def _refuse_unused(kind: str, given: dict[str, tuple[object, tuple[str, ...]]]) -> None:
-    """No option is taken and then ignored."""
-    for option, (value, kinds) in given.items():
-        if value is not None and kind not in kinds:
-            raise InvalidValueError(
-                f"{option} must not be given with --kind {kind}; it is for {', '.join(kinds)}"
-            )
-
-
-def _name(path: Path) -> str:
-    """The file's stem as a recipe's name."""
-    stem = re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")
-    return stem[:100] or "recipe"
-
-
-def _existing(text: str) -> Path:
-    path = Path(text).expanduser()
-    require(path.exists(), "--data", "a file or a folder that exists", text or "nothing")
-    require(str(path).isprintable(), "--data", "a path of printable characters", repr(text))
-    return path
-
-
-def _as_seen_from(recipe: Path, data: Path) -> str:
-    """The data's path as the recipe has it: relative where it lies below the recipe."""
-    folder, place = recipe.parent.absolute(), data.absolute()
-    return str(place.relative_to(folder) if place.is_relative_to(folder) else place)
-
-
-def _import_path(option: str) -> "Any":
-    def check(text: str) -> str:
-        require(
-            re.fullmatch(r"[^:\s]+:[^:\s]+", text) is not None,
-            option,
-            "module:attribute or file.py:attribute",
-            text or "nothing",
-            "for example nets:build",
-        )
-        return text
-
-    return check
-
-
-def _loader(text: str) -> str:
-    return text if text == "digits" else str(_import_path("--data")(text))
-
-
-def _words(command: str) -> tuple[str, ...]:
-    try:
-        words = tuple(shlex.split(command))
-    except ValueError as error:
-        raise InvalidValueError(f"--command must be a command but got {command}: {error}") from None
-    require(bool(words), "--command", "a command", "nothing", "for example 'python train.py'")
-    return words
-
-
-def _metric(text: str) -> str:
-    require(
-        re.fullmatch(r"[a-z][a-z0-9_]{0,39}", text) is not None,
-        "--metric",
-        "lower-case letters, digits and '_'",
-        text or "nothing",
-        "accuracy and loss are known; anything else is what your script's `value` is",
-    )
-    return text
-
-
-def _usual_batch(samples: int | None, *, own: bool) -> int:
-    """64, or less where there are few samples: at least 20 updates an epoch."""
-    if own:
-        return 32
-    size = 64
-    while samples is not None and size > 4 and size * 20 > samples:
-        size //= 2
-    return size

@@ -15,10 +15,6 @@ FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 
 BUILD, LOAD = "nets:build", "nets:load"  # what the starter nets.py has
 _STARTER_SAMPLES = 1077  # of the starter's training set
-_SCHEDULE_WORDS = re.compile(
-    r"\{(momentum|discount|batch_size|steps|samples|learning_rates|momenta|discounts|batch_sizes"
-    r"|stage_steps|schedule)\}"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +25,8 @@ class Start:
         kind: What there is.
         name: Of the recipe.
         batch_size: Of the first stage.
-        length: Epochs of one trial; updates of its first stage for kind script.
+        length: Epochs of one trial; updates of its first stage for a script that does not tell
+            how many samples it trains on.
         metric: What is compared: accuracy, loss, or what a script's `value` is.
         minimize: Whether smaller is better, for a metric of a script.
         path: Of the data, as the recipe writes it; for npz, images and text.
@@ -37,6 +34,7 @@ class Start:
         data: Import path of what loads the data, for kind python.
         command: What trains, for kind script; None for the starter of `framework`.
         framework: Of the starter script.
+        samples: To train on, where that is known.
         input_shape: Of one sample, where it is known.
         convolutions: How many convolutions with pooling the images take; 0 where they are none.
         numbers: Whether targets are numbers and not classes.
@@ -53,9 +51,15 @@ class Start:
     data: str = LOAD
     command: tuple[str, ...] | None = None
     framework: Framework = "pytorch"
+    samples: int | None = None
     input_shape: tuple[int, ...] | None = None
     convolutions: int = 0
     numbers: bool = False
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether `length` is a number of updates."""
+        return self.command is not None and self.samples is None
 
 
 def recipe_text(start: Start) -> str:
@@ -188,10 +192,13 @@ def _script(start: Start) -> list[str]:
         items = "".join(f"  - {_scalar(item)}\n" for item in start.command)
         comment = "a list, never a shell; {words} are filled in for each trial"
         command = _lines(("command:", comment)) + items
+        known = []
+        if start.samples is not None:
+            known = [(f"  samples: {start.samples}", "that it trains on, to count in epochs")]
         script = _lines(
-            ("script:", ""),
+            ("script:", 'it answers with JSON lines, as {"step": 10, "value": 0.9}'),
             ("  folder: .", "where the command runs: beside this file"),
-            ("  answers: stdout", 'JSON lines, as {"step": 10, "value": 0.9}; the rest is log'),
+            *known,
             ("  answer_timeout_s: 86400", "longest time without an answer: a day"),
             ("  failure: stop", "an exit code that is not 0 ends the search (or: diverged)"),
         )
@@ -204,7 +211,7 @@ def _script(start: Start) -> list[str]:
 
 
 def _schedule(start: Start) -> str:
-    if start.kind == "script":
+    if start.in_steps:
         length = (f"  steps: {start.length:.0f}", "updates of the first stage")
     else:
         length = (f"  epochs: {start.length:g}", "budget of one trial: passes over the data")
@@ -248,7 +255,9 @@ def _grid(start: Start) -> tuple[str, str]:
 def _takes_schedule(start: Start) -> bool:
     if start.command is None:
         return start.framework != "transformers"
-    return any(_SCHEDULE_WORDS.search(item) for item in start.command)
+    from tunecli.recipe.script import ScriptSection, what_it_takes
+
+    return what_it_takes(start.command, ScriptSection()) == "schedule"
 
 
 def _example(name: str) -> Path:
