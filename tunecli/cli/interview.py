@@ -133,9 +133,10 @@ def _look(kind: Kind, where: Path | None) -> DataFacts:
 
 
 def _name(path: Path) -> str:
-    """The file's stem as a recipe's name."""
-    stem = re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")
-    return stem[:100] or "recipe"
+    """A recipe's name: of its file, or of its folder where the file is `recipe.yaml`."""
+    stem = path.absolute().parent.name if path.stem == "recipe" else path.stem
+    name = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")
+    return name[:100] or "recipe"
 
 
 def _existing(text: str) -> Path:
@@ -190,8 +191,8 @@ def _metric(text: str) -> str:
 
 
 def _usual_batch(samples: int | None) -> int:
-    """64, or less where there are few samples: at least 20 updates an epoch."""
+    """64, or less where there are few samples: at least 10 updates an epoch."""
     size = 64
-    while samples is not None and size > 4 and size * 20 > samples:
+    while samples is not None and size > 4 and size * 10 > samples:
         size //= 2
     return size

@@ -86,7 +86,10 @@ def starter_texts(start: Start, recipe: str) -> dict[str, str]:
 
 
 def _head(start: Start) -> str:
-    return _lines(
+    return (
+        "# Written by `tunecli init`. A key that is left out has a default; `tunecli show` writes\n"
+        "# all of them out.\n\n"
+    ) + _lines(
         ("version: 1", "of the recipe grammar"),
         (f"name: {start.name}", "names run folders and reports"),
     )
@@ -126,8 +129,9 @@ def _model(start: Start) -> str:
 
 
 def _wanted(input_shape: tuple[int, ...] | None) -> int:
-    """Convolutions for images of a size: until about 4 × 4 are left."""
-    return 2 if input_shape is None else max(1, (min(input_shape[1:]) // 4).bit_length() - 1)
+    """Convolutions for images of a size; each halves them."""
+    side = 0 if input_shape is None else min(input_shape[1:])
+    return 2 if side < 24 else 3 if side < 64 else 4
 
 
 def _data(start: Start) -> str:
