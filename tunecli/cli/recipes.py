@@ -84,14 +84,14 @@ def show(
     whether it is trusted, is told on stderr.
     """
     from tunecli.recipe import dump_recipe, find_recipe, load_recipe
+    from tunecli.recipe.dump import recipe_data
     from tunecli.recipe.trust import code_of, standing
     from tunecli.recipe.trust_store import TrustStoreError
 
     path = find_recipe(recipe)
     settings = load_recipe(path, overrides or [])
     if as_json:
-        data = settings.model_dump(mode="json", by_alias=True)
-        typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(recipe_data(settings), indent=2, ensure_ascii=False))
     else:
         typer.echo(dump_recipe(settings), nl=False)
     if code := code_of(settings):

@@ -159,7 +159,8 @@ def _earlier(path: Path) -> str | None:
 def _named_code(recipe: "Recipe") -> list[NamedCode]:
     found = []
     if recipe.command is not None:
-        found.append(NamedCode("command", tuple(recipe.command), recipe.script.folder))
+        folder = None if recipe.script is None else recipe.script.folder
+        found.append(NamedCode("command", recipe.command, folder))
     return found + list(_imports(recipe, ""))
 
 
