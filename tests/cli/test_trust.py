@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,10 @@ FAST = ("search.grid=[0.05, 0.1]", "search.test_seeds=[7]", "schedule.epochs=1")
 
 
 @pytest.fixture(autouse=True)
-def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_store_and_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "nets", raising=False)
 
 
 @pytest.fixture
@@ -154,7 +157,29 @@ def test_run_from_elsewhere_asks(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another-person"))
     Path("r/result.json").unlink()
     own.with_name("mark").unlink()
-    done = run("train", "--resume", "r")
-    assert done.exit_code == 3
-    assert "tunecli trust r/recipe.yaml" in done.stderr
+    for command in (("train", "--resume", "r"), ("stability", "--checkpoint", "r")):
+        done = run(*command)
+        assert done.exit_code == 3
+        assert "tunecli trust " in done.stderr
+        assert "r/recipe.yaml" in done.stderr
     assert not own.with_name("mark").exists()
+    assert run("train", "--resume", "r", "--trust").exit_code == 0
+
+
+def test_finished_run_from_elsewhere_is_shown_without_trust(
+    run: Run, own: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run("train", own, "learning_rate=0.05", "--trust", "--run", "r")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another-person"))
+    own.with_name("mark").unlink()
+    assert run("train", "--resume", "r").exit_code == 0
+    assert not own.with_name("mark").exists()
+
+
+def test_run_starts_where_trust_cannot_be_remembered(
+    run: Run, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(own))  # a file
+    done = run("train", own, "learning_rate=0.05", "--trust")
+    assert done.exit_code == 0, done.output
+    assert "to go on with this run after a stop, add --trust" in done.stderr
