@@ -17,7 +17,7 @@ from tests.cli.conftest import Run
 from tunecli.recipe import load_recipe
 
 TINY = (
-    *("schedule.epochs=0.2", "schedule.stages=1", "training.evaluations=1"),
+    *("schedule.epochs=0.5", "schedule.stages=1", "training.evaluations=1"),
     *("search.grid=[0.01, 0.1]", "search.extend=0", "search.resolution=null"),
     *("search.seeds=[0]", "search.test_seeds=[7]"),
 )
@@ -119,6 +119,14 @@ def test_model_fits_arrays(run: Run) -> None:
     np.savez("pixels.npz", x=pixels, y=random.integers(0, 3, size=60))
     run("init", "pixels.yaml", "--kind", "npz", "--data", "pixels.npz", "--yes")
     assert made("pixels.yaml")["model"]["channels"] == [16, 32, 64]
+
+
+def test_model_fits_pictures(run: Run) -> None:
+    images_of_digits(Path("pictures"))
+    run("init", "--kind", "images", "--data", "pictures", "--yes")
+    data = {"name": "images", "path": "pictures", "image_size": 8, "channels": 1}
+    assert made()["data"] == data
+    assert made()["model"]["channels"] == [16, 32]
 
 
 def test_numbers_as_targets_are_a_regression(run: Run) -> None:

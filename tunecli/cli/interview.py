@@ -11,9 +11,12 @@ import typer
 
 from tunecli.cli.asking import Questions, one_of, positive_number, whole_number
 from tunecli.data.facts import DataFacts
+from tunecli.data.images import PictureFiles, list_images
+from tunecli.data.load import data_facts
 from tunecli.errors import InvalidValueError, require
 from tunecli.models.limits import most_convolutions
-from tunecli.recipe.starter import FRAMEWORKS, KINDS, Framework, Kind, Start
+from tunecli.recipe import Recipe
+from tunecli.recipe.starter import CONTEXT, FRAMEWORKS, KINDS, Framework, Kind, Start
 
 Ask = Callable[..., Any]
 
@@ -115,12 +118,18 @@ def _of_data(start: Start, ask: Ask, path: Path) -> Start:
 
 def _look(kind: Kind, where: Path | None) -> DataFacts:
     """What the data tells of itself: sizes, shapes, and whether targets are classes."""
-    from tunecli.data.load import data_facts
-    from tunecli.recipe import Recipe
-
     section: dict[str, Any] = {"name": kind}
     if where is not None:
         section["path"] = str(where.absolute())
+    if kind == "text":
+        section["context"] = CONTEXT
+    if kind == "images":
+        section |= _of_a_picture(_data_section(section))
+    return data_facts(_data_section(section))
+
+
+def _data_section(section: dict[str, Any]) -> Any:
+    """A recipe's `data`, of a recipe that is made for it."""
     draft = {
         "version": 1,
         "name": "draft",
@@ -129,7 +138,14 @@ def _look(kind: Kind, where: Path | None) -> DataFacts:
         "schedule": {"batch_size": 1, "epochs": 1},
         "search": {"grid": [0.1, 0.2]},
     }
-    return data_facts(Recipe.model_validate(draft).data)
+    return Recipe.model_validate(draft).data
+
+
+def _of_a_picture(data: Any) -> dict[str, int]:
+    """Size and colours that fit the first picture of the folder, and at most 64 × 64."""
+    picture, _ = PictureFiles(list_images(data).lot)[0]
+    grey = picture.mode in ("1", "L", "I", "I;16", "F")
+    return {"image_size": min(*picture.size, 64), "channels": 1 if grey else 3}
 
 
 def _name(path: Path) -> str:

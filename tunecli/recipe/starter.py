@@ -14,6 +14,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 
 BUILD, LOAD = "nets:build", "nets:load"  # what the starter nets.py has
+CONTEXT = 64  # bytes of a text that a model sees
 _STARTER_SAMPLES = 1077  # of the starter's training set
 
 
@@ -135,27 +136,28 @@ def _wanted(input_shape: tuple[int, ...] | None) -> int:
 
 
 def _data(start: Start) -> str:
-    shape = "" if start.input_shape is None else " × ".join(map(str, start.input_shape))
+    path = (f"  path: {_scalar(start.path)}", "relative to this file") if start.path else ("", "")
+    shape = " × ".join(map(str, start.input_shape or ()))
     if start.kind == "digits":
-        first = [("  name: digits", "1797 images, ten classes, comes with scikit-learn")]
+        lines = [("  name: digits", "1797 images, ten classes, comes with scikit-learn")]
     elif start.kind == "npz":
-        first = [
-            ("  name: npz", f"arrays; one sample is {shape}"),
-            (f"  path: {_scalar(start.path)}", "relative to this file"),
-        ]
+        lines = [("  name: npz", f"arrays; one sample is {shape}"), path]
     elif start.kind == "images":
-        first = [
-            ("  name: images", f"a folder per class; one image becomes {shape}"),
-            (f"  path: {_scalar(start.path)}", "relative to this file"),
+        assert start.input_shape is not None
+        channels, size, _ = start.input_shape
+        lines = [
+            ("  name: images", "a folder of pictures, with a folder for each class"),
+            path,
+            (f"  image_size: {size}", "height and width that every picture is brought to"),
+            (f"  channels: {channels}", "3 for colours, 1 for grey"),
         ]
     else:
-        return _lines(
-            ("data:", ""),
+        lines = [
             ("  name: text", "a file or a folder, read as bytes"),
-            (f"  path: {_scalar(start.path)}", "relative to this file"),
-            ("  context: 64", "bytes that the model sees of the past"),
-        )
-    return _lines(("data:", ""), *first)
+            path,
+            (f"  context: {CONTEXT}", "bytes that the model sees of the past"),
+        ]
+    return _lines(("data:", ""), *lines)
 
 
 def _numbers() -> str:
