@@ -102,8 +102,12 @@ def test_starter_script_runs_at_once(run: Run, framework: str) -> None:
 
 def test_every_key_of_the_recipe_has_a_comment(run: Run) -> None:
     run("init", "--kind", "digits", "--yes")
-    for line in Path("recipe.yaml").read_text("utf-8").splitlines():
-        assert not line or "#" in line or line.endswith(":") or "geometric" in line, line
+    run("init", "script.yaml", "--kind", "script", "--command", "train", "--yes")
+    texts = [Path(name).read_text("utf-8") for name in ("recipe.yaml", "script.yaml")]
+    for line in "".join(texts).splitlines():
+        assert (
+            not line or "#" in line or line.endswith(":") or "geometric" in line or "- " in line
+        ), line
         assert len(line) <= 100
 
 
@@ -143,13 +147,14 @@ def test_numbers_as_targets_are_a_regression(run: Run) -> None:
 
 
 def test_command_of_ones_own(run: Run) -> None:
-    command = "python 'my train.py' --lr {learning_rate} --bs {batch_size}"
+    command = "python 'my train.py' --lr {learning_rate} --bs={batch_size} --x .5 --y 1e3 null"
     options = ("--kind", "script", "--command", command, "--metric", "f1", "--better", "smaller")
     done = run("init", *options, "--steps", 50, "--yes")
     assert done.exit_code == 0, done.output
     recipe = made()
-    words = ["python", "my train.py", "--lr", "{learning_rate}", "--bs", "{batch_size}"]
-    assert recipe["command"] == words
+    words = ["python", "my train.py", "--lr", "{learning_rate}", "--bs={batch_size}"]
+    words += ["--x", ".5", "--y", "1e3", "null"]
+    assert load_recipe("recipe.yaml").command == tuple(words)
     assert recipe["metrics"] == {"f1": {"maximize": False}}
     assert recipe["search"]["metric"] == "f1"
     assert recipe["schedule"]["steps"] == 50

@@ -141,7 +141,7 @@ def _data(start: Start) -> str:
     if start.kind == "digits":
         lines = [("  name: digits", "1797 images, ten classes, comes with scikit-learn")]
     elif start.kind == "npz":
-        lines = [("  name: npz", f"arrays; one sample is {shape}"), path]
+        lines = [("  name: npz", f"arrays; the shape of a sample is {shape}"), path]
     elif start.kind == "images":
         assert start.input_shape is not None
         channels, size, _ = start.input_shape
@@ -240,7 +240,7 @@ def _search(start: Start) -> str:
     grid, rates = _grid(start)
     return _lines(
         ("search:", ""),
-        ("  grid:", f"the initial rates to choose from: {rates}"),
+        ("  grid:", f"initial rates to choose from: {rates}"),
         (f"    geometric: {grid}", ""),
         ("  patience: 1", "stop at the first rate that is no better"),
         ("  seeds: [0, 1, 2]", "the first for the walk, all for the last two: one may be lucky"),
@@ -252,7 +252,7 @@ def _search(start: Start) -> str:
 def _grid(start: Start) -> tuple[str, str]:
     if start.kind == "script" and not _takes_schedule(start):
         # whatever optimizer the script has, so from Adam's rates to SGD's
-        return "{start: 0.0001, factor: 4, count: 8}", "0.0001, 0.0004, 0.0016, … 1.6384"
+        return "{start: 0.0001, factor: 4, count: 8}", "0.0001, 0.0004, … 1.6384"
     if start.numbers:
         return "{start: 0.0025, factor: 2, count: 9}", "0.0025, 0.005, 0.01, … 0.64"
     return "{start: 0.025, factor: 2, count: 9}", "0.025, 0.05, 0.1, … 6.4"
@@ -281,6 +281,6 @@ def _lines(*lines: tuple[str, str]) -> str:
 def _scalar(text: str | None) -> str:
     """Text as YAML, in quotes unless it cannot be taken for anything else."""
     assert text is not None
-    if re.fullmatch(r"[A-Za-z./][A-Za-z0-9_./:-]*[A-Za-z0-9_/]", text) and ": " not in text:
+    if re.fullmatch(r"-{0,2}(?:[A-Za-z]|\.{0,2}/)(?:[A-Za-z0-9_./:={}-]*[A-Za-z0-9_/}])?", text):
         return text if text.lower() not in ("true", "false", "null", "yes", "no") else f'"{text}"'
     return json.dumps(text, ensure_ascii=False)
