@@ -7,11 +7,12 @@ import typer
 
 from tunecli.cli.compare import compare
 from tunecli.cli.init import init
-from tunecli.cli.recipes import recipes, show, validate
+from tunecli.cli.recipes import recipes, validate
 from tunecli.cli.replay import replay
 from tunecli.cli.schedule import schedule
 from tunecli.cli.search import search
 from tunecli.cli.shared import version_option
+from tunecli.cli.show import show
 from tunecli.cli.stability import stability
 from tunecli.cli.train import train
 from tunecli.cli.trust import trust
