@@ -6,13 +6,16 @@ from io import TextIOWrapper
 import typer
 
 from tunecli.cli.compare import compare
+from tunecli.cli.init import init
 from tunecli.cli.recipes import recipes, validate
 from tunecli.cli.replay import replay
 from tunecli.cli.schedule import schedule
 from tunecli.cli.search import search
 from tunecli.cli.shared import version_option
+from tunecli.cli.show import show
 from tunecli.cli.stability import stability
 from tunecli.cli.train import train
+from tunecli.cli.trust import trust
 
 app = typer.Typer(
     name="tunecli",
@@ -37,7 +40,10 @@ app.command("stability")(stability)
 app.command("train")(train)
 app.command("replay")(replay)
 app.command("recipes")(recipes)
+app.command("init")(init)
 app.command("validate")(validate)
+app.command("show")(show)
+app.command("trust")(trust)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from tunecli.cli.shared import (
     resume_option,
     run_option,
     translated,
+    trust_option,
 )
 from tunecli.errors import InvalidValueError
 
@@ -58,6 +59,7 @@ def compare(
     resume: resume_option = None,
     run: run_option = None,
     device: device_option = None,
+    trust: trust_option = False,
     as_json: json_option = False,
 ) -> None:
     """Compare our search with Optuna's and with other optimizers, at the same budget.
@@ -69,7 +71,7 @@ def compare(
     --resume).
     """
     if resume is None:
-        settings = load_for_a_run(recipe, overrides)
+        settings = load_for_a_run(recipe, overrides, trusted=trust)
     elif recipe is not None or overrides or (run, studies, seed, budget, methods) != (None,) * 5:
         raise InvalidValueError(
             "--resume must stand alone but got more; a resumed comparison keeps the recipe and the "
@@ -96,7 +98,7 @@ def compare(
             typed += [] if methods is None else ["--methods", methods]
             folder, target = comparing.start(settings, plan, run, device, shlex.join(typed))
         else:
-            folder, target = comparing.reopen(resume, device)
+            folder, target = comparing.reopen(resume, device, trusted=trust)
         code = comparing.compare_to_result(
             folder, target, interrupt, workers=workers, as_json=as_json
         )

@@ -34,9 +34,9 @@ def start(
     return running.start("compare", recipe, path, device, plan=asdict(plan), command=command)
 
 
-def reopen(path: Path, device: str | None) -> tuple[RunFolder, torch.device]:
+def reopen(path: Path, device: str | None, *, trusted: bool) -> tuple[RunFolder, torch.device]:
     """A comparison to go on with, and its device unless another one is asked for."""
-    return running.reopen("compare", path, device)
+    return running.reopen("compare", path, device, trusted=trusted)
 
 
 def compare_to_result(

@@ -17,7 +17,8 @@ from tunecli.execution import Interrupt, RunFolder, cpu_threads, create_run, res
 from tunecli.execution.minimum import measure_minimum, not_asked
 from tunecli.execution.stability_plan import StabilityPlan, hash_of
 from tunecli.execution.stability_run import run_stability
-from tunecli.recipe import dump_recipe, load_recipe
+from tunecli.recipe import Recipe, dump_recipe, load_recipe
+from tunecli.recipe.trust import require_trust
 from tunecli.report.stability_save import save_stability
 from tunecli.report.stability_table import checkpoint_summary, measured_summary
 from tunecli.report.stability_view import StabilityView
@@ -46,6 +47,13 @@ def _recipe_of(weights: Path) -> Path:
     return weights.with_name("recipe.yaml")
 
 
+def _trusted_recipe_of(weights: Path, trusted: bool) -> Recipe:
+    path = _recipe_of(weights)
+    recipe = load_recipe(path)
+    require_trust(recipe, path, trusted)
+    return recipe
+
+
 def show_rates(
     weights: Path,
     rows: Sequence[dict[str, Any]],
@@ -53,10 +61,11 @@ def show_rates(
     device: str | None,
     tolerance: float,
     max_iterations: int,
+    trusted: bool,
     as_json: bool,
 ) -> None:
     """Measure the sharpness, and show the rates that the thresholds of `rows` allow."""
-    recipe, target = load_recipe(_recipe_of(weights)), resolve_device(device or "auto")
+    recipe, target = _trusted_recipe_of(weights, trusted), resolve_device(device or "auto")
     with StabilityView(messages()) as view, cpu_threads(recipe.training.cpu_threads):
         minimum = measure_minimum(
             recipe,
@@ -88,7 +97,7 @@ def show_rates(
 
 
 def start(
-    weights: Path, path: Path | None, device: str | None, **question: Any
+    weights: Path, path: Path | None, device: str | None, *, trusted: bool, **question: Any
 ) -> tuple[RunFolder, torch.device]:
     """Make the folder of a new measurement, and find its device.
 
@@ -96,19 +105,22 @@ def start(
         weights: The trained weights.
         path: The folder, where the person chose one.
         device: As asked for.
+        trusted: Whether the person has said `--trust`.
         question: The rest of the `StabilityPlan`.
     """
-    recipe, found = load_recipe(_recipe_of(weights)), resolve_device(device or "auto")
+    recipe, found = _trusted_recipe_of(weights, trusted), resolve_device(device or "auto")
     plan = StabilityPlan(checkpoint=str(weights), weights_sha256=hash_of(weights), **question)
     plan.require_memory(recipe, found)  # a delay that is refused leaves no folder behind
     options = {"device": str(found), "asked_device": device, "plan": asdict(plan)}
     name = f"stability-{recipe.name}"
-    return create_run("stability", name, dump_recipe(recipe), path, options), found
+    run = create_run("stability", name, dump_recipe(recipe), path, options)
+    running.trust_own(run, recipe)
+    return run, found
 
 
-def reopen(path: Path, device: str | None) -> tuple[RunFolder, torch.device]:
+def reopen(path: Path, device: str | None, *, trusted: bool) -> tuple[RunFolder, torch.device]:
     """A measurement to go on with, and its device unless another one is asked for."""
-    return running.reopen("stability", path, device)
+    return running.reopen("stability", path, device, trusted=trusted)
 
 
 def measure_to_result(

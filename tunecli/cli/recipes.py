@@ -7,7 +7,7 @@ import typer
 
 from tunecli.cli.shared import (
     json_option,
-    load_for_a_run,
+    load_fit,
     overrides_argument,
     recipe_argument,
     translated,
@@ -48,7 +48,7 @@ def validate(
     from tunecli.recipe import derive_schedule, find_recipe
 
     path = find_recipe(recipe)
-    settings = load_for_a_run(recipe, overrides)
+    settings = load_fit(recipe, overrides)
     rates, section = settings.search.learning_rates, settings.search
     samples = samples_of(settings)
     derived = None

@@ -29,6 +29,8 @@ from tunecli.execution import (
 from tunecli.execution.run_folder import RunKind
 from tunecli.execution.train_once import train_once
 from tunecli.recipe import Recipe, dump_recipe, load_recipe
+from tunecli.recipe.trust import code_of, require_trust, trust
+from tunecli.recipe.trust_store import TrustStoreError
 from tunecli.report.live import SearchView
 from tunecli.report.save import save_search
 from tunecli.report.tables import search_summary
@@ -43,12 +45,37 @@ def start(
     """Make the folder of a new run, and find its device; no mistake leaves a folder behind."""
     found = resolve_device(device or "auto")
     known = {"device": str(found), "asked_device": device, **options}
-    return create_run(kind, recipe.name, dump_recipe(recipe), path, known), found
+    run = create_run(kind, recipe.name, dump_recipe(recipe), path, known)
+    trust_own(run, recipe)
+    return run, found
 
 
-def reopen(kind: RunKind, path: Path, device: str | None) -> tuple[RunFolder, torch.device]:
-    """A run to go on with, and its device unless another one is asked for."""
+def trust_own(run: RunFolder, recipe: Recipe) -> None:
+    """Trust the recipe in a run's folder, whose code was allowed, so that --resume goes on."""
+    if not code_of(recipe):
+        return
+    try:
+        trust(run.recipe)
+    except TrustStoreError as error:
+        messages().print(
+            f"warning: {error}; to go on with this run after a stop, add --trust",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
+
+
+def reopen(
+    kind: RunKind, path: Path, device: str | None, *, trusted: bool
+) -> tuple[RunFolder, torch.device]:
+    """A run to go on with, and its device unless another one is asked for.
+
+    Raises:
+        UntrustedRecipeError: It is not finished, and its recipe's code may not run.
+    """
     run = open_run(path, kind)
+    if not run.result.exists():
+        require_trust(load_recipe(run.recipe), run.recipe, trusted)
     started_on = str(run.read_options()["device"])
     found = resolve_device(device or started_on)
     if str(found) != started_on:

@@ -13,6 +13,7 @@ from tunecli.cli.shared import (
     resume_option,
     run_option,
     translated,
+    trust_option,
     workers_option,
 )
 from tunecli.errors import InvalidValueError
@@ -38,6 +39,7 @@ def search(
     device: device_option = None,
     workers: workers_option = 1,
     verify: verify_option = None,
+    trust: trust_option = False,
     as_json: json_option = False,
 ) -> None:
     """Search the initial learning rate and train with the schedule that follows from it.
@@ -51,7 +53,7 @@ def search(
     143 interrupted (go on with --resume).
     """
     if resume is None:
-        settings = load_for_a_run(recipe, overrides)
+        settings = load_for_a_run(recipe, overrides, trusted=trust)
     elif recipe is not None or overrides or run is not None or verify is not None:
         raise InvalidValueError(
             "--resume must stand alone but got a recipe, an override, --run or --verify as well; a "
@@ -65,7 +67,7 @@ def search(
         if resume is None:
             folder, target = running.start("search", settings, run, device, verify=verify or 0)
         else:
-            folder, target = running.reopen("search", resume, device)
+            folder, target = running.reopen("search", resume, device, trusted=trust)
         places = running.places(folder, target, device, workers)
         code = running.search_to_result(folder, target, interrupt, places, as_json=as_json)
     raise typer.Exit(code)

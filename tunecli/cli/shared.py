@@ -73,6 +73,12 @@ workers_option = Annotated[
         "--resume.",
     ),
 ]
+trust_option = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Run the code that the recipe names, this once (see `tunecli trust`)."
+    ),
+]
 json_option = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
@@ -121,8 +127,25 @@ def _discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def load_for_a_run(recipe: str | None, overrides: list[str] | None) -> "Recipe":
-    """The recipe that a person named, valid and fit to be trained."""
+def load_for_a_run(recipe: str | None, overrides: list[str] | None, *, trusted: bool) -> "Recipe":
+    """The recipe that a person named: valid, fit to be trained, and its code allowed to run.
+
+    Args:
+        recipe: A file, or the name of a shipped one.
+        overrides: From the command line.
+        trusted: Whether the person has said `--trust`.
+    """
+    from tunecli.recipe import find_recipe
+    from tunecli.recipe.trust import require_trust
+
+    settings = load_fit(recipe, overrides)
+    assert recipe is not None
+    require_trust(settings, find_recipe(recipe), trusted)
+    return settings
+
+
+def load_fit(recipe: str | None, overrides: list[str] | None) -> "Recipe":
+    """The recipe that a person named, valid and fit to be trained; nothing of it may run."""
     from tunecli.recipe import find_recipe, load_recipe
     from tunecli.training.feasible import problems
 

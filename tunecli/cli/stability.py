@@ -17,12 +17,14 @@ from tunecli.cli.shared import (
     resume_option,
     show,
     translated,
+    trust_option,
 )
 from tunecli.errors import InvalidValueError, require
 
 _DELAYS, _TOLERANCE, _MAX_ITERATIONS = "0,1,2,4,8,16,32", 1e-3, 500
 _UPDATES_PER_DELAY, _NUDGE = 300, 0.01
 _NEEDS = {
+    "--trust": {"--checkpoint", "--resume"},
     "--empirical": {"--checkpoint"},
     "--tolerance": {"--checkpoint"},
     "--max-iterations": {"--checkpoint"},
@@ -120,6 +122,7 @@ def stability(
         ),
     ] = None,
     device: device_option = None,
+    trust: trust_option = False,
     as_json: json_option = False,
 ) -> None:
     """Print how large aη may be at a delay, a being the sharpness of the minimum, η the rate.
@@ -146,10 +149,11 @@ def stability(
         "--run": run,
         "--resume": resume,
         "--device": device,
+        "--trust": trust or None,
     }
     _require_consistent({option for option, value in given.items() if value is not None})
     if resume is not None:
-        raise typer.Exit(_go_on(resume, device, as_json=as_json))
+        raise typer.Exit(_go_on(resume, device, trusted=trust, as_json=as_json))
     require(tolerance is None or 0 < tolerance < 1, "tolerance", "in (0, 1)", tolerance)
     require(nudge is None or 0 < nudge < 1, "nudge", "in (0, 1)", nudge)
     require(max_iterations is None or max_iterations >= 2, "max-iterations", "≥ 2", max_iterations)
@@ -173,7 +177,7 @@ def stability(
             "nudge": _NUDGE if nudge is None else nudge,
             "hold": hold,
         }
-        code = _measure(checkpoint, run, device, question, as_json=as_json)
+        code = _measure(checkpoint, run, device, {**question, "trusted": trust}, as_json=as_json)
         raise typer.Exit(code)
     if plot is not None:
         require_drawable(plot)
@@ -188,6 +192,7 @@ def stability(
             device=device,
             tolerance=tolerance,
             max_iterations=max_iterations,
+            trusted=trust,
             as_json=as_json,
         )
     elif as_json:
@@ -202,10 +207,10 @@ def stability(
 
 def _require_consistent(given: set[str]) -> None:
     """Refuse options that say nothing, or contradict each other, together."""
-    if "--resume" in given and given - {"--resume", "--device"}:
+    if "--resume" in given and given - {"--resume", "--device", "--trust"}:
         raise InvalidValueError(
             "--resume must stand alone but got more; a resumed measurement keeps what it was "
-            "started with (--device and --json may be given)"
+            "started with (--device, --trust and --json may be given)"
         )
     for option, needed in _NEEDS.items():
         if option in given and not given & needed:
@@ -234,10 +239,10 @@ def _measure(
         return measuring.measure_to_result(folder, target, interrupt, as_json=as_json)
 
 
-def _go_on(run: Path, device: str | None, *, as_json: bool) -> int:
+def _go_on(run: Path, device: str | None, *, trusted: bool, as_json: bool) -> int:
     from tunecli.cli import measuring
     from tunecli.execution import Interrupt
 
     with Interrupt() as interrupt:
-        folder, target = measuring.reopen(run, device)
+        folder, target = measuring.reopen(run, device, trusted=trusted)
         return measuring.measure_to_result(folder, target, interrupt, as_json=as_json)

@@ -13,6 +13,7 @@ from tunecli.cli.shared import (
     resume_option,
     run_option,
     translated,
+    trust_option,
 )
 from tunecli.errors import InvalidValueError
 
@@ -30,6 +31,7 @@ def train(
     resume: resume_option = None,
     run: run_option = None,
     device: device_option = None,
+    trust: trust_option = False,
     as_json: json_option = False,
 ) -> None:
     """Train once, with the schedule that follows from the initial learning rate.
@@ -40,7 +42,7 @@ def train(
     Exit code: 0 trained, 1 failed, 2 usage, 3 recipe invalid, 5 diverged, 130 or 143 interrupted.
     """
     if resume is None:
-        settings = load_for_a_run(recipe, overrides)
+        settings = load_for_a_run(recipe, overrides, trusted=trust)
         from tunecli.recipe import require_learning_rate
 
         require_learning_rate(settings.learning_rate)
@@ -57,6 +59,6 @@ def train(
         if resume is None:
             folder, target = running.start("train", settings, run, device, seed=seed, test=test)
         else:
-            folder, target = running.reopen("train", resume, device)
+            folder, target = running.reopen("train", resume, device, trusted=trust)
         code = running.train_to_result(folder, target, interrupt, as_json=as_json)
     raise typer.Exit(code)

@@ -39,8 +39,16 @@ def dump_recipe(recipe: Recipe) -> str:
     Keys without a value (`learning_rate`, `max_trials`, the one of `epochs` and `steps` that is
     not given) are left out, unless no value means something else than leaving them out does.
     """
-    data = _without_empty_keys(recipe, recipe.model_dump(mode="json", by_alias=True))
+    data = recipe_data(recipe)
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def recipe_data(recipe: Recipe) -> dict[str, Any]:
+    """The resolved recipe as plain JSON values, with the keys that `dump_recipe` writes."""
+    # warnings: a recipe with a command has no model, which pydantic calls unexpected
+    return _without_empty_keys(
+        recipe, recipe.model_dump(mode="json", by_alias=True, warnings=False)
+    )
 
 
 def _without_empty_keys(section: Section, data: dict[str, Any]) -> dict[str, Any]:

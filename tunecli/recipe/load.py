@@ -16,6 +16,8 @@ def load_recipe(
     path: str | Path,
     overrides: Sequence[str] = (),
     problems: Callable[[Recipe], Iterable[tuple[KeyPath, str]]] = lambda _: (),
+    *,
+    content: bytes | None = None,
 ) -> Recipe:
     """Read, override and validate a recipe.
 
@@ -23,6 +25,7 @@ def load_recipe(
         path: The YAML file.
         overrides: `key.path=value`, the value in YAML's flow style; see `apply_overrides`.
         problems: What else keeps a valid recipe from being used, each with its key's path.
+        content: The file's bytes, where they have been read already (`read_bytes`).
 
     Returns:
         The resolved recipe: every key that the file leaves out has its default.
@@ -32,7 +35,7 @@ def load_recipe(
             for each mistake, with file (or override), line, key, what is allowed and what to do,
             in the order of the lines.
     """
-    document = read_document(path)
+    document = read_document(path, content)
     apply_overrides(document, overrides)
     resolve_paths(document, Path(path).parent)
     try:
@@ -51,13 +54,13 @@ def load_recipe(
     raise RecipeError("\n".join(f"{where.text}: {sentence}" for where, sentence in found))
 
 
-def read_document(path: str | Path) -> Document:
-    """Read a recipe file as plain data, without validation.
+def read_document(path: str | Path, content: bytes | None = None) -> Document:
+    """Read a recipe file, or its bytes, as plain data, without validation.
 
     Raises:
         RecipeError: The file cannot be read, or is not a mapping in plain YAML.
     """
-    text = _read_text(path)
+    text = _decode(path, read_bytes(path) if content is None else content)
     data, lines = read_yaml(text, lambda line, column: f"{path}:{line}:{column}")
     if data is None:
         raise RecipeError(
@@ -73,7 +76,12 @@ def read_document(path: str | Path) -> Document:
     return Document(data, positions)
 
 
-def _read_text(path: str | Path) -> str:
+def read_bytes(path: str | Path) -> bytes:
+    """A recipe file as it is.
+
+    Raises:
+        RecipeError: The file cannot be read, or is far too long for a recipe.
+    """
     try:
         with Path(path).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -88,6 +96,10 @@ def _read_text(path: str | Path) -> str:
         raise RecipeError(f"{path}: cannot be read ({reason}); check the path") from None
     if len(content) > MAX_BYTES:
         raise RecipeError(f"{path}: a recipe must be at most 1 MiB; is this another file?")
+    return content
+
+
+def _decode(path: str | Path, content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
