@@ -6,6 +6,7 @@ from io import TextIOWrapper
 import typer
 
 from tunecli.cli.compare import compare
+from tunecli.cli.export import export
 from tunecli.cli.recipes import recipes, validate
 from tunecli.cli.replay import replay
 from tunecli.cli.schedule import schedule
@@ -35,6 +36,7 @@ app.command("compare")(compare)
 app.command("schedule")(schedule)
 app.command("stability")(stability)
 app.command("train")(train)
+app.command("export")(export)
 app.command("replay")(replay)
 app.command("recipes")(recipes)
 app.command("validate")(validate)
