@@ -115,6 +115,6 @@ def mutated(path: Path, old: str, new: str) -> Path:
     """A copy of a file in which `old`, which it must have once, is replaced."""
     text = path.read_text(encoding="utf-8")
     assert text.count(old) == 1, (old, text.count(old))
-    copy = path.with_name(f"{abs(hash((old, new)))}-{path.name}")
+    copy = path.with_name(f"{len(list(path.parent.iterdir()))}-{path.name}")
     copy.write_text(text.replace(old, new), encoding="utf-8")
     return copy

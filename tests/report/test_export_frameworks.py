@@ -23,8 +23,8 @@ needs_transformers = pytest.mark.skipif(not TRANSFORMERS, reason="needs transfor
 
 # As much of the packages as the files import; their self-tests play the Trainer of a long schedule.
 STUBS = {
-    "lightning/__init__.py": "",
-    "lightning/pytorch.py": "import torch\nclass Callback: pass\nclass Trainer: pass\n"
+    # where lightning is installed, it is taken instead
+    "pytorch_lightning.py": "import torch\nclass Callback: pass\nclass Trainer: pass\n"
     "class LightningModule(torch.nn.Module): pass\n",
     "transformers/__init__.py": "class Trainer: pass\nclass TrainerCallback: pass\n"
     "class TrainingArguments: pass\nclass PrinterCallback: pass\n",

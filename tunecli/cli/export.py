@@ -1,6 +1,5 @@
 """`tunecli export`: a run's schedule as a file that needs no tunecli."""
 
-import difflib
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +43,8 @@ def export(
     from tunecli.report.export_run import read_run
 
     if to not in TARGETS:
+        import difflib
+
         near = difflib.get_close_matches(to.lower(), TARGETS, n=1)
         raise InvalidValueError(
             f"--to must be {', '.join(TARGETS[:-1])} or {TARGETS[-1]} but got {to!r}"
