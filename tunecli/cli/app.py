@@ -6,6 +6,7 @@ from io import TextIOWrapper
 import typer
 
 from tunecli.cli.compare import compare
+from tunecli.cli.export import export
 from tunecli.cli.init import init
 from tunecli.cli.recipes import recipes, validate
 from tunecli.cli.replay import replay
@@ -38,6 +39,7 @@ app.command("compare")(compare)
 app.command("schedule")(schedule)
 app.command("stability")(stability)
 app.command("train")(train)
+app.command("export")(export)
 app.command("replay")(replay)
 app.command("recipes")(recipes)
 app.command("init")(init)

@@ -1,0 +1,182 @@
+"""What an export says about a run: who it is, its schedule, and what to know before using it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from tunecli.errors import InvalidValueError, RunError
+from tunecli.execution.files import RESULT_FORMAT, read_json
+from tunecli.execution.run_folder import RunFolder
+from tunecli.recipe.document import read_yaml
+from tunecli.report.plain import mapping, number
+from tunecli.schedule import Schedule
+
+_KINDS = ("search", "train")
+
+
+@dataclass(frozen=True)
+class ExportedRun:
+    """A finished run, as far as others need it.
+
+    Args:
+        identity: Plain data that name the run: folder, recipe, hash of the recipe, versions, α₁.
+        schedule: The stages that were trained.
+        weight_decay: λ.
+        weight_decay_mode: `coupled` or `decoupled`.
+        reset_momentum: Whether the momentum buffer was reset at the start of each stage.
+        optimizer: The recipe's own optimizer, as it is written there; None for QHM.
+        notes: Sentences that a person must read, made of our words and numbers alone.
+    """
+
+    identity: dict[str, Any]
+    schedule: Schedule
+    weight_decay: float
+    weight_decay_mode: str
+    reset_momentum: bool
+    optimizer: dict[str, Any] | None
+    notes: tuple[str, ...]
+
+
+def read_run(path: Path, version: str) -> ExportedRun:
+    """Read a finished search or training.
+
+    Args:
+        path: Its folder.
+        version: Of the tunecli that exports.
+
+    Raises:
+        RunError: The folder holds no such run, or the run has no schedule to give.
+    """
+    run, kind = _open(path)
+    result = read_json(run.result)
+    if not isinstance(result, dict) or result.get("format") != RESULT_FORMAT:
+        raise RunError(f"{run.result} was not written by this tunecli; start a new run")
+    schedule = _schedule(result, run)
+    text, recipe = _recipe(run)
+    training = mapping(recipe.get("training"))
+    try:
+        decay = (training["weight_decay"], training["weight_decay_mode"])
+        reset = training["reset_momentum"]
+    except KeyError as missing:
+        raise RunError(
+            f"{run.recipe} must have training.{missing.args[0]}; it is no recipe of a run, start a "
+            "new one"
+        ) from None
+    return ExportedRun(
+        identity={
+            "run": path.resolve().name,
+            "kind": kind,
+            "recipe": str(recipe.get("name")),
+            "recipe_sha256": sha256(text).hexdigest(),
+            "learning_rate": result["learning_rate"],
+            "finished": _when(run.result),
+            "tunecli": mapping(result.get("environment")).get("tunecli"),
+            "exported_by": version,
+        },
+        schedule=schedule,
+        weight_decay=decay[0],
+        weight_decay_mode=decay[1],
+        reset_momentum=reset,
+        optimizer=mapping(recipe.get("optimizer")) or None,
+        notes=tuple(_notes(result, recipe)),
+    )
+
+
+def _open(path: Path) -> tuple[RunFolder, str]:
+    run = RunFolder(path)
+    if not run.exists:
+        what = "holds no run (recipe.yaml and run.json)" if path.is_dir() else "does not exist"
+        raise RunError(f"{path} {what}; RUN is the folder that a search or a training printed")
+    kind = str(run.read_options()["kind"])
+    if kind not in _KINDS:
+        raise RunError(
+            f"{path} holds a {kind}, which finds no schedule; export a search or a training"
+        )
+    if not run.result.is_file():
+        raise RunError(f"{path} is not finished; go on with: {run.resume_command}")
+    return run, kind
+
+
+def _recipe(run: RunFolder) -> tuple[bytes, dict[str, Any]]:
+    try:
+        text = run.recipe.read_bytes()
+    except OSError as error:
+        raise RunError(f"{run.recipe} cannot be read: {error.strerror}") from error
+    if sha256(text).hexdigest() != run.read_options()["recipe_sha256"]:
+        raise RunError(
+            f"{run.recipe} was changed since the run began, so it no longer says what was trained; "
+            "put it back"
+        )
+    recipe, _ = read_yaml(text.decode(), lambda line, column: f"{run.recipe}:{line}:{column}")
+    return text, mapping(recipe)
+
+
+def _schedule(result: dict[str, Any], run: RunFolder) -> Schedule:
+    if result.get("state") == "diverged" or result.get("exit_code") == 5:
+        raise RunError(
+            f"{run.path} has nothing to export: training diverged; take a smaller learning rate"
+        )
+    stages = result.get("schedule")
+    if not stages or result.get("exit_code") == 1 or number(result.get("learning_rate")) is None:
+        raise RunError(
+            f"{run.path} has nothing to export: no learning rate learned anything; "
+            "its report.html says what was tried"
+        )
+    try:
+        return Schedule.from_list(stages)
+    except (TypeError, InvalidValueError) as error:
+        raise RunError(f"{run.result} holds no schedule ({error}); was it edited?") from None
+
+
+def _when(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _notes(result: dict[str, Any], recipe: dict[str, Any]) -> Iterator[str]:
+    if result.get("exit_code") == 4:
+        yield (
+            "The learning rate lies at the edge of what was searched; a better one may lie beyond "
+            "it."
+        )
+    if result.get("schedule_is_advice") is True:
+        yield (
+            "The script that was tuned took the learning rate alone. The stages are advice: they "
+            "follow from the rate, but nobody has trained with them."
+        )
+    elif recipe.get("command"):
+        yield (
+            "A script was tuned, and was handed the stages. Which optimizer it has, and whether "
+            "with the weight decay below, is its own."
+        )
+    facts = mapping(result.get("asynchronous"))
+    if facts:
+        yield from _delay_notes(facts, number(result.get("learning_rate")))
+
+
+def _delay_notes(facts: dict[str, Any], rate: float | None) -> Iterator[str]:
+    mean = number(mapping(facts.get("delay")).get("mean"))
+    delay = "" if mean is None else f" (mean delay {mean:.4g} updates)"
+    factor = number(mapping(facts.get("scaling")).get("factor"))
+    if factor is None:
+        yield (
+            f"The run trained with gradients that are late{delay}, and scaled every update by its "
+            "own delay. The rates below are those without delay; nothing here scales them, so they "
+            "are for training without delay."
+        )
+    else:
+        yield (
+            f"The run trained with gradients that are late{delay}. The rates below are scaled for "
+            f"that, by {factor!r}, and are for training under such a delay. For training without "
+            f"delay divide every learning rate by {factor!r}; the first is {rate!r} then."
+        )
+    kind = facts.get("momentum_kind")
+    if kind == "none":
+        yield "Under the delay it trained without momentum, so β and ν are 0."
+    elif kind == "shifted":
+        yield (
+            "Every worker had a momentum buffer of its own (shifted momentum). The optimizer here "
+            "has one buffer, which under delay is not the same."
+        )
