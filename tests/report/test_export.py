@@ -1,6 +1,7 @@
 import importlib.util
 import itertools
 import json
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -146,7 +147,12 @@ def test_exported_file_trains_what_tunecli_trains(tmp_path: Path) -> None:
         return build_model(recipe.model, input_shape=splits.input_shape, num_classes=10, seed=1)
 
     ours = CentralizedTraining(
-        fresh(), train, schedule, seed=1, device=torch.device("cpu"), weight_decay=0.01
+        fresh(),
+        train,
+        schedule,
+        seed=1,
+        device=torch.device("cpu"),
+        make_optimizer=partial(QHM, weight_decay=0.01),
     )
     exported, model = load(write(tmp_path, make_run(schedule), "pytorch")), fresh()
     optimizer = exported.make_optimizer(model.parameters())
