@@ -114,7 +114,8 @@ class AnswerLines:
             data = self._kept + data
         lines: list[bytes] = []
         # without a key of an answer only the line that goes on is of interest
-        position = 0 if any(key in data for key in _QUOTED_KEYS) else data.rfind(b"\n") + 1
+        of_interest = b"{" in data and any(key in data for key in _QUOTED_KEYS)
+        position = 0 if of_interest else data.rfind(b"\n") + 1
         while (brace := data.find(b"{", position)) >= 0:
             start = max(data.rfind(b"\n", position, brace) + 1, position)
             end = data.find(b"\n", brace)
