@@ -168,7 +168,7 @@ class AnswerFile:
         except OSError as error:
             raise RunError(
                 f"the file of the script's answers, {self._path}, cannot be read: "
-                f"{error.strerror}; let the script append lines to it"
+                f"{error.strerror}; let the script append lines to it, then go on with --resume"
             ) from error
         return [*lines, *(self._lines.finish() if final else [])]
 
