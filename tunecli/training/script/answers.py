@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,7 @@ class AnswerFile:
             self._position, self._seen, self._lines = 0, b"", AnswerLines()
             file.seek(0)
         lines: list[bytes] = []
-        for _ in range(_PIECES_AT_ONCE):
+        for _ in range(sys.maxsize if final else _PIECES_AT_ONCE):
             piece = file.read(_PIECE_BYTES)
             if not piece:
                 break
