@@ -83,7 +83,7 @@ def is_alive(pid: int) -> bool:
     return state not in (b"Z", b"X")
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
+def eventually(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether something comes true within a time."""
     until = time.monotonic() + seconds
     while not holds():

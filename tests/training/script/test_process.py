@@ -46,7 +46,7 @@ NAMES = ("child", "session", "daemon", "script")
 
 
 def advance_until(trial: ScriptTrial, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline
         trial.advance()
@@ -279,5 +279,5 @@ def test_trials_side_by_side_do_not_hold_each_other_open(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert outcomes == [Evaluation(None, 0.9, {})] * 4

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,8 @@ class AnswerLines:
             data = self._kept + data
         lines: list[bytes] = []
         # without a key of an answer only the line that goes on is of interest
-        position = 0 if any(key in data for key in _QUOTED_KEYS) else data.rfind(b"\n") + 1
+        of_interest = b"{" in data and any(key in data for key in _QUOTED_KEYS)
+        position = 0 if of_interest else data.rfind(b"\n") + 1
         while (brace := data.find(b"{", position)) >= 0:
             start = max(data.rfind(b"\n", position, brace) + 1, position)
             end = data.find(b"\n", brace)
@@ -167,7 +169,7 @@ class AnswerFile:
         except OSError as error:
             raise RunError(
                 f"the file of the script's answers, {self._path}, cannot be read: "
-                f"{error.strerror}; let the script append lines to it"
+                f"{error.strerror}; let the script append lines to it, then go on with --resume"
             ) from error
         return [*lines, *(self._lines.finish() if final else [])]
 
@@ -182,7 +184,7 @@ class AnswerFile:
             self._position, self._seen, self._lines = 0, b"", AnswerLines()
             file.seek(0)
         lines: list[bytes] = []
-        for _ in range(_PIECES_AT_ONCE):
+        for _ in range(sys.maxsize if final else _PIECES_AT_ONCE):
             piece = file.read(_PIECE_BYTES)
             if not piece:
                 break

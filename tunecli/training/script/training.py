@@ -91,8 +91,8 @@ class ScriptTraining:
         lines = self._process.read(timeout_s)
         if self._file is not None:
             lines = self._file.poll(final=self._process.gone)
-        if self._process.gone and self._process.left:
-            self._notes.append(f"{self._process.left} processes of the script could not be ended")
+        if self._process.gone:
+            self._note_what_is_left(self._process.left)
         for line in lines:
             answer = read_answer(line)
             if answer is not None:
@@ -160,8 +160,6 @@ class ScriptTraining:
             self._lock = None
         if self._log is not None:
             self._log.close()
-            if self._log.dropped:
-                self._notes.append(f"script.log: {self._log.dropped:,} bytes are not kept")
 
     def _start(self) -> bool:
         """Start the script, unless an earlier one of this trial has not ended yet."""
@@ -194,6 +192,12 @@ class ScriptTraining:
         )
         self._answered_at = time.monotonic()
         return True
+
+    def _note_what_is_left(self, processes: int) -> None:
+        if processes:
+            self.note(f"{processes} processes of the script could not be ended")
+        if self._log is not None and self._log.dropped:
+            self.note(f"script.log: {self._log.dropped:,} bytes are not kept")
 
     def _samples_until(self, step: int) -> int:
         samples = 0

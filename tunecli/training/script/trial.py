@@ -1,55 +1,23 @@
 """One trial of a script: started, listened to, judged, and ended."""
 
 import math
-import statistics
 import time
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tunecli.child import describe_end
-from tunecli.errors import RunError, require
+from tunecli.errors import require
 from tunecli.recipe.script import ScriptSection
 from tunecli.schedule import Schedule
-from tunecli.training.protocol import CurvePoint, Evaluation, TrialOutcome
-from tunecli.training.script.answers import Answer, BadAnswerError, looks_like_an_answer
+from tunecli.training.protocol import CurvePoint, TrialOutcome
+from tunecli.training.script.answers import Answer, BadAnswerError
 from tunecli.training.script.command import ScriptCall
+from tunecli.training.script.failure import crash, failure, late, no_value
+from tunecli.training.script.record import Record
 from tunecli.training.script.training import ScriptTraining
 from tunecli.training.trial import GivesUp
 
 _YIELD_S = 0.25
-_WINDOW_STEPS, _WINDOW_ANSWERS = 25, 3
-_POINTS = 1000  # on a curve, where the number of updates is known
-_MOST_POINTS = 10_000
-_SHOWN_LINES = 5
-
-
-@dataclass
-class _Record:
-    """What the answers have come to; plain values, so that it can be saved as it is."""
-
-    curve: list[CurvePoint] = field(default_factory=list)
-    last: tuple[float, bool] | None = None  # a value that is not on the curve, with its place?
-    steps: int = 0
-    samples: int = 0
-    untrained: bool = False  # the curve begins with step 0
-    test: float | None = None
-    first_loss: float | None = None
-    recent: list[tuple[int, float]] = field(default_factory=list)  # (step, train_loss)
-    loss_sum: float = 0.0  # of the train_losses since the last point
-    loss_count: int = 0
-    checkpoint: str = ""
-
-    def frozen(self) -> "_Record":
-        """As it is now: nothing in it is changed in place but the curve, to which one appends."""
-        return replace(self, curve=self.curve.copy())
-
-    def state(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> "_Record":
-        return cls(**{**state, "curve": [CurvePoint(**point) for point in state["curve"]]})
 
 
 class ScriptTrial:
@@ -109,11 +77,10 @@ class ScriptTrial:
         self.diverged_because = ""
         self.given_up_because = ""
         self._complete = False
-        self._metric = metric
         self._factor = divergence_factor
         self._gives_up = gives_up
-        self._record = _Record()
-        self._saved: _Record | None = None  # at the last checkpoint
+        self._record = Record(metric)
+        self._saved: Record | None = None  # at the last checkpoint
         self._restored = False
 
     @property
@@ -167,8 +134,8 @@ class ScriptTrial:
         return TrialOutcome(
             diverged=diverged,
             reason=self.diverged_because or self.given_up_because,
-            untrained=_evaluation(curve[0]) if self._record.untrained else None,
-            final=None if diverged else _evaluation(curve[-1]),
+            untrained=curve[0].evaluation if self._record.untrained else None,
+            final=None if diverged else curve[-1].evaluation,
             steps=self.training.steps,
             samples=self.training.samples,
             seconds=self.seconds,
@@ -208,7 +175,7 @@ class ScriptTrial:
         if not self._decided and not path.exists():
             self.training.note(f"the checkpoint {path} is gone: from the beginning")
             return
-        self._record = _Record.from_state(record)
+        self._record = Record.from_state(record)
         self._saved = self._record.frozen()
         self.training.steps, self.training.samples = self._record.steps, self._record.samples
         self.training.checkpoint = str(path)
@@ -217,30 +184,27 @@ class ScriptTrial:
         training = self.training
         try:
             for answer in training.listen(timeout_s):
-                if self._decided:
-                    break  # it was told to end
                 self._take(answer)
+                if self._decided:
+                    break
         except BadAnswerError as error:
-            if self._decided:
-                return
-            raise self._failure(f"{error}") from None
+            if not self._decided:  # else it is on its way out, and nobody listens
+                raise failure(training, f"{error}") from None
         if self._decided:
             training.end()
         elif training.over:
             self._judge_end()
         elif training.status is None and training.silent_s() > training.section.answer_timeout_s:
-            raise self._failure(self._why_late())
+            raise late(training)
 
     def _take(self, answer: Answer) -> None:
         record, training = self._record, self.training
+        if self._decided:
+            return
         placed = training.place(answer)
         self._check_range(answer)
-        self._check_finite(answer)
-        if answer.diverged and not self._decided:
-            self.diverged_because = f"the script said so {self._where()}"
-        if answer.train_loss is not None and not self._decided:
-            self._take_loss(answer.train_loss)
-        if self._decided:
+        self._check_divergence(answer)
+        if self.diverged_because:
             return
         if answer.test is not None and training.call.phase == "final":
             record.test = answer.test if math.isfinite(answer.test) else None
@@ -253,41 +217,19 @@ class ScriptTrial:
 
     def _take_value(self, value: float, placed: bool, *, untrained: bool) -> None:
         record, training = self._record, self.training
-        record.last = (value, placed)
-        if not placed or not self._is_next_point():
+        if not placed:
+            record.last = (value, None, None)
             return
-        record.untrained = record.untrained or (untrained and not record.curve)
-        self._append(value)
+        first, total = not record.curve, training.call.schedule.total_steps
+        if not record.take_value(value, training.steps, training.samples, total_steps=total):
+            return
+        record.untrained = record.untrained or (first and untrained)
         share = training.samples / training.total_samples if training.total_samples else 0.0
         if 0 < share < 1 and self._gives_up is not None:
             self.given_up_because = self._gives_up(self.curve) or ""
 
-    def _is_next_point(self) -> bool:
-        """Whether the curve has room: a script may answer after every single update."""
-        if not self.curve:
-            return True
-        total = self.training.call.schedule.total_steps
-        far = (self.training.steps - self.curve[-1].steps) * _POINTS >= total
-        end = 0 < self.training.total_steps <= self.training.steps
-        return (far or end) and len(self.curve) < _MOST_POINTS
-
-    def _append(self, value: float) -> None:
-        record = self._record
-        mean = record.loss_sum / record.loss_count if record.loss_count else None
-        record.curve.append(
-            CurvePoint(
-                steps=self.training.steps,
-                samples=self.training.samples,
-                train_loss=mean,
-                loss=value if self._metric == "loss" else None,
-                accuracy=value if self._metric == "accuracy" else None,
-                metrics={} if self._metric in ("loss", "accuracy") else {self._metric: value},
-            )
-        )
-        record.last, record.loss_sum, record.loss_count = None, 0.0, 0
-
     def _check_range(self, answer: Answer) -> None:
-        if self._metric != "accuracy":
+        if self._record.metric != "accuracy":
             return
         for name, value in (("value", answer.value), ("test", answer.test)):
             if value is not None and math.isfinite(value) and not 0 <= value <= 1:
@@ -297,7 +239,8 @@ class ScriptTrial:
                     "or declare a metric of your own under `metrics`"
                 )
 
-    def _check_finite(self, answer: Answer) -> None:
+    def _check_divergence(self, answer: Answer) -> None:
+        where = f"at step {self.training.steps}" if self.training.steps else "by its last answer"
         for name, value in (("value", answer.value), ("train_loss", answer.train_loss)):
             if value is None or math.isfinite(value):
                 continue
@@ -306,89 +249,47 @@ class ScriptTrial:
                     f"the untrained model's {name} must be finite but got {value}; no learning "
                     "rate mends that: look at the model and the data"
                 )
-            self.diverged_because = f"{name} not finite {self._where()}"
-
-    def _take_loss(self, loss: float) -> None:
-        record, steps = self._record, self.training.steps
-        if record.first_loss is None:
-            record.first_loss = loss
-        record.loss_sum += loss
-        record.loss_count += 1
-        record.recent = [*record.recent, (steps, loss)][-_WINDOW_STEPS:]
-        window = [
-            each
-            for age, (step, each) in enumerate(reversed(record.recent))
-            if age < _WINDOW_ANSWERS or step > steps - _WINDOW_STEPS
-        ]
-        median, limit = statistics.median_low(window), self._factor * record.first_loss
-        if record.first_loss > 0 and median > limit:
-            self.diverged_because = (
-                f"train_loss {median:.3g} {self._where()}, above {self._factor:g} × "
-                f"{record.first_loss:.3g} at the start"
-            )
+            self.diverged_because = f"{name} not finite {where}"
+            return
+        if answer.diverged:
+            self.diverged_because = f"the script said so {where}"
+        elif answer.train_loss is not None:
+            record = self._record
+            median = record.take_loss(answer.train_loss, self.training.steps, self._factor)
+            if median is not None:
+                self.diverged_because = (
+                    f"train_loss {median:.3g} {where}, above {self._factor:g} × "
+                    f"{record.first_loss:.3g} at the start"
+                )
 
     def _judge_end(self) -> None:
         """The script has ended by itself: what that means."""
-        training, record = self.training, self._record
-        status = training.status
+        training, record, status = self.training, self._record, self.training.status
         if status is None:
-            raise self._failure("nobody knows how the script ended")
+            raise failure(training, "the script could not be ended")
         if status > 0 and training.section.failure == "diverged":
             last = "".join(training.last_lines(1))
-            self.diverged_because = f"the script {describe_end(status)}: {last}".removesuffix(": ")
+            self.diverged_because = f"the script {describe_end(status)}: {last}"
             return
         if status != 0:
-            hint = "; often memory did not suffice" if status == -9 else ""
-            raise self._failure(f"the script {describe_end(status)}{hint}")
-        if record.last is None and not record.curve:
-            raise self._failure(self._why_no_value())
+            raise crash(training, status)
         if record.last is not None:
-            value, placed = record.last
-            if not placed and training.takes_schedule:
+            value, steps, samples = record.last
+            if steps is None and training.takes_schedule:
                 training.steps, training.samples = training.total_steps, training.total_samples
-            self._append(value)
-        elif training.steps < training.total_steps:
+            record.append(
+                value,
+                training.steps if steps is None else steps,
+                training.samples if samples is None else samples,
+            )
+        if not record.curve:
+            raise no_value(training)
+        if training.takes_schedule and training.steps != training.total_steps:
             training.note(
                 f"the script ended at step {training.steps} of {training.total_steps}: does its "
                 "step count updates?"
             )
         self._complete = True
 
-    def _why_no_value(self) -> str:
-        what = (
-            "the script ended with exit status 0, but without a value: no line "
-            f"of its {self._channel()} was an answer with one, such as "
-            '{"step": 100, "value": 0.9}'
-        )
-        lookalikes = [x for x in self.training.last_lines(_SHOWN_LINES) if looks_like_an_answer(x)]
-        hint = "; one that looks like it is not a line of JSON of its own" if lookalikes else ""
-        return what + hint
-
-    def _why_late(self) -> str:
-        seconds = self.training.section.answer_timeout_s
-        since = f"since step {self.training.steps}" if self.training.steps else "since its start"
-        return (
-            f"the script has not answered on its {self._channel()} for {seconds:g} seconds "
-            f"{since} (script.answer_timeout_s): it hangs, holds its answers back, or is slower"
-        )
-
-    def _channel(self) -> str:
-        return "file of answers" if self.training.answers_in_file else "standard output"
-
-    def _failure(self, what: str) -> RunError:
-        """A sentence that tells what was printed last, and how to go on."""
-        lines = self.training.last_lines(_SHOWN_LINES)
-        printed = "".join(f"\n    {line}" for line in lines)
-        log = self.training.call.log_file
-        end = f"the end of {log}:{printed}" if lines else f"{log} is empty"
-        return RunError(f"{what}; mend the script, then go on with --resume; {end}")
-
-    def _where(self) -> str:
-        return f"at step {self.training.steps}" if self.training.steps else "by its last answer"
-
     def _note_place(self) -> None:
         self._record.steps, self._record.samples = self.training.steps, self.training.samples
-
-
-def _evaluation(point: CurvePoint) -> Evaluation:
-    return Evaluation(point.loss, point.accuracy, dict(point.metrics))
