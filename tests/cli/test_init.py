@@ -19,6 +19,7 @@ from tunecli.recipe import load_recipe
 TINY = (
     *("schedule.epochs=0.5", "schedule.stages=1", "training.evaluations=1"),
     *("search.grid=[0.01, 0.1]", "search.extend=0", "search.resolution=null"),
+    "search.max_trials=1",
     *("search.seeds=[0]", "search.test_seeds=[7]"),
 )
 
