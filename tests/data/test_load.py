@@ -7,7 +7,7 @@ import torch
 from tunecli.data import SPLIT_NAMES, SplitName
 from tunecli.data import load as load_module
 from tunecli.data.digits import load_digits
-from tunecli.data.load import Split, load_splits, training_samples
+from tunecli.data.load import DatasetSplit, Split, Splits, load_splits, training_samples
 from tunecli.errors import InvalidValueError
 from tunecli.recipe.data import DigitsData
 
@@ -34,12 +34,12 @@ def test_splits_hold_what_was_asked_for_and_nothing_else(names: tuple[SplitName,
 
 def test_a_split_is_the_same_whatever_else_was_asked_for() -> None:
     alone, together = load_splits(digits(), ("test",)), load_splits(digits(), SPLIT_NAMES)
-    assert torch.equal(alone["test"].inputs, together["test"].inputs)
-    assert torch.equal(alone["test"].targets, together["test"].targets)
+    assert torch.equal(alone.in_memory("test").inputs, together.in_memory("test").inputs)
+    assert torch.equal(alone.in_memory("test").targets, together.in_memory("test").targets)
 
 
 def test_training_pixels_have_mean_zero_and_deviation_one() -> None:
-    inputs = load_splits(digits(), ("train",))["train"].inputs.double()
+    inputs = load_splits(digits(), ("train",)).in_memory("train").inputs.double()
     assert inputs.mean().item() == pytest.approx(0, abs=1e-5)
     assert inputs.std(correction=0).item() == pytest.approx(1, abs=1e-5)
 
@@ -56,15 +56,16 @@ def test_standardization_uses_the_training_split_alone(monkeypatch: pytest.Monke
     }
     monkeypatch.setattr(load_module, "load_digits", lambda **_: spoiled)
     splits = load_splits(digits(), SPLIT_NAMES)
-    assert torch.equal(splits["train"].inputs, clean["train"].inputs)
+    assert torch.equal(splits.in_memory("train").inputs, clean.in_memory("train").inputs)
     for name in SPLIT_NAMES:
         expected = torch.from_numpy((spoiled[name][0] - mean) / std)
-        torch.testing.assert_close(splits[name].inputs, expected)
+        torch.testing.assert_close(splits.in_memory(name).inputs, expected)
 
 
 def test_split_seed_reaches_the_split() -> None:
     first, again, other = (
-        load_splits(digits(split_seed=seed), ("train",))["train"].targets for seed in (1, 1, 2)
+        load_splits(digits(split_seed=seed), ("train",)).in_memory("train").targets
+        for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -79,6 +80,12 @@ def test_training_samples_are_what_is_loaded(validation: float, test: float) -> 
 def test_training_samples_refuses_what_cannot_be_loaded() -> None:
     with pytest.raises(InvalidValueError, match=r"change data\.validation or data\.test"):
         training_samples(digits(validation=0.001))
+
+
+def test_split_that_is_read_by_a_dataset_is_not_in_memory() -> None:
+    splits = Splits({"train": DatasetSplit([(0.0, 1)])}, (), 2)
+    with pytest.raises(InvalidValueError, match="the train split must be held in memory for this"):
+        splits.in_memory("train")
 
 
 def test_split_counts_and_moves_its_samples() -> None:

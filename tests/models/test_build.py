@@ -7,18 +7,35 @@ from torch import nn
 from tunecli.errors import InvalidValueError
 from tunecli.models.build import build_model
 from tunecli.models.classifiers import CNN, MLP, LogisticRegression
-from tunecli.recipe.networks import CnnModel, LogisticModel, MlpModel
+from tunecli.models.decoder import Decoder
+from tunecli.models.lenet import LeNet
+from tunecli.models.lstm import LSTM
+from tunecli.recipe.networks import (
+    CnnModel,
+    DecoderModel,
+    LenetModel,
+    LogisticModel,
+    LstmModel,
+    MlpModel,
+)
 
-Model = CnnModel | MlpModel | LogisticModel
+Model = CnnModel | MlpModel | LogisticModel | LenetModel | DecoderModel | LstmModel
 MODELS: list[Model] = [
     LogisticModel(name="logistic"),
     MlpModel(name="mlp", hidden=(5, 7)),
     CnnModel(name="cnn", channels=(4, 6), hidden=9),
+    LenetModel(name="lenet"),
+]
+OF_TEXT: list[Model] = [
+    DecoderModel(name="decoder", layers=3, heads=2, width=12, dropout=0.1),
+    LstmModel(name="lstm", layers=2, width=9, embedding=5),
 ]
 each_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+every_model = pytest.mark.parametrize("model", MODELS + OF_TEXT, ids=lambda model: model.name)
 
 
-def built(model: Model, seed: int = 0, shape: Sequence[int] = (1, 8, 8)) -> nn.Module:
+def built(model: Model, seed: int = 0, shape: Sequence[int] | None = None) -> nn.Module:
+    shape = shape or ((7,) if model in OF_TEXT else (1, 8, 8))
     return build_model(model, input_shape=shape, num_classes=10, seed=seed)
 
 
@@ -56,10 +73,45 @@ def test_parameters_have_the_shapes_of_the_recipe(
 
 
 def test_recipe_names_give_their_classes() -> None:
-    assert [type(built(model)) for model in MODELS] == [LogisticRegression, MLP, CNN]
+    classes = [LogisticRegression, MLP, CNN, LeNet, Decoder, LSTM]
+    assert [type(built(model)) for model in MODELS + OF_TEXT] == classes
 
 
-@each_model
+def test_keys_of_models_of_text_reach_them() -> None:
+    decoder, lstm = (built(model) for model in OF_TEXT)
+    assert isinstance(decoder, Decoder)
+    assert decoder.tokens.weight.shape == (10, 12)
+    assert decoder.positions.weight.shape == (7, 12)
+    assert len(decoder.blocks) == 3
+    assert {m.heads for m in decoder.modules() if hasattr(m, "heads")} == {2}
+    assert {m.p for m in decoder.modules() if isinstance(m, nn.Dropout)} == {0.1}
+    assert isinstance(lstm, LSTM)
+    assert (lstm.layers.num_layers, lstm.layers.hidden_size, lstm.layers.input_size) == (2, 9, 5)
+
+
+@pytest.mark.parametrize("model", MODELS[:2], ids=lambda model: model.name)
+def test_features_are_inputs_as_well(model: Model) -> None:
+    assert built(model, shape=(5,))(torch.randn(3, 5)).shape == (3, 10)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "message"),
+    [
+        (MODELS[3], (1, 7, 9), r"data for model lenet must be images of at least 8 × 8 but got 7"),
+        (MODELS[3], (64,), r"data for model lenet must be images but got 64 features"),
+        (MODELS[2], (64,), r"data for model cnn must be images but got 64 features"),
+        (OF_TEXT[0], (1, 8, 8), r"data for model decoder must be text but got shape \(1, 8, 8\)"),
+        (OF_TEXT[1], (1, 8, 8), r"data for model lstm must be text but got shape \(1, 8, 8\)"),
+    ],
+)
+def test_data_of_another_shape_are_refused(
+    model: Model, shape: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(InvalidValueError, match=message):
+        built(model, shape=shape)
+
+
+@every_model
 def test_same_seed_gives_the_same_weights_whatever_was_drawn_before(model: Model) -> None:
     first = weights(built(model, seed=5))
     torch.manual_seed(99)
@@ -69,7 +121,7 @@ def test_same_seed_gives_the_same_weights_whatever_was_drawn_before(model: Model
     assert not torch.equal(first, weights(built(model, seed=6)))
 
 
-@each_model
+@every_model
 def test_global_random_state_is_left_alone(model: Model) -> None:
     torch.manual_seed(42)
     torch.randn(3)
@@ -78,7 +130,7 @@ def test_global_random_state_is_left_alone(model: Model) -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-@each_model
+@every_model
 def test_other_devices_generators_are_not_seeded(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -273,14 +273,17 @@ def test_any_value_anywhere_gets_our_sentences(place: tuple[Any, ...], value: An
             "{name: cnn}",
             "{name: cn}",
             (
-                'foo.yaml:3: model.name must be one of cnn, logistic, mlp, import but got "cn"; '
-                "did you mean cnn?"
+                "foo.yaml:3: model.name must be one of cnn, decoder, lenet, logistic, lstm, mlp, "
+                'import but got "cn"; did you mean cnn?'
             ),
         ),
         (
             "{name: cnn}",
             "{}",
-            "foo.yaml:3: model.name is missing; choose one of cnn, logistic, mlp, import",
+            (
+                "foo.yaml:3: model.name is missing; choose one of cnn, decoder, lenet, logistic, "
+                "lstm, mlp, import"
+            ),
         ),
         (
             "{name: cnn}",

@@ -1,91 +1,129 @@
-"""From a recipe's `data` section to tensors; only the splits that are asked for are handed out."""
+"""From a recipe's `data` section to its splits; only those that are asked for are handed out."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tunecli.data.dataset import AnySplit, DatasetSplit, Split, Splits
 from tunecli.data.digits import DIGITS_CLASSES, DIGITS_SHAPE, digits_sizes, load_digits
+from tunecli.data.facts import DataFacts
 from tunecli.data.splits import SplitName
 
 if TYPE_CHECKING:
-    from torch import Tensor, device
+    from tunecli.recipe.data import AnyData, DigitsData
 
-    from tunecli.recipe.data import AnyData
+__all__ = [
+    "AnySplit",
+    "DatasetSplit",
+    "Split",
+    "Splits",
+    "data_facts",
+    "load_splits",
+    "sample_shape",
+    "training_samples",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Samples of one split.
+def data_facts(data: "AnyData") -> DataFacts:
+    """What is known of the data without loading them: from names, file sizes and headers.
 
-    Args:
-        inputs: float32, shape (n, channels, height, width).
-        targets: int64 class labels, shape (n,).
+    Neither torch nor numpy is imported, no code of a recipe runs, nothing is fetched.
+
+    Raises:
+        InvalidValueError: The files are not there, or are not what the recipe says.
     """
+    match data.name:
+        case "digits":
+            sizes = digits_sizes(validation=data.validation, test=data.test)
+            return DataFacts(sizes.train, DIGITS_SHAPE, DIGITS_CLASSES, "classes")
+        case "npz":
+            from tunecli.data.npz import npz_facts
 
-    inputs: "Tensor"
-    targets: "Tensor"
+            return npz_facts(data)
+        case "images":
+            from tunecli.data.images import images_facts
 
-    def __len__(self) -> int:
-        return len(self.targets)
+            return images_facts(data)
+        case "text":
+            from tunecli.data.text import text_facts
 
-    def to(self, target: "device") -> "Split":
-        """The same split on another device."""
-        return Split(self.inputs.to(target), self.targets.to(target))
+            return text_facts(data)
+        case "huggingface":
+            from tunecli.data.huggingface import huggingface_facts
 
-    def batches(self, chosen: "Iterable[Tensor]") -> "Iterator[tuple[Tensor, Tensor]]":
-        """Inputs and targets of each batch of indices, in order, where the split is."""
-        return ((self.inputs[indices], self.targets[indices]) for indices in chosen)
+            return huggingface_facts(data)
+        case "torchvision":
+            from tunecli.data.torchvision import torchvision_facts
 
-    def classes(self) -> "Tensor | None":
-        """The class of every sample, or of every position of a sequence; None where none are."""
-        return None if self.targets.is_floating_point() else self.targets
-
-
-AnySplit = Split
-
-
-@dataclass(frozen=True, slots=True)
-class Splits:
-    """What was asked for of a data set, and what a model must know of its shape."""
-
-    by_name: dict[SplitName, Split]
-    input_shape: tuple[int, ...]
-    num_classes: int
-
-    def __getitem__(self, name: SplitName) -> Split:
-        return self.by_name[name]
+            return torchvision_facts(data)
+        case "import":
+            return DataFacts(training_samples=data.samples, outputs=data.num_classes)
 
 
-def training_samples(data: "AnyData") -> int:
-    """Size of the training split, known without reading a sample."""
-    assert data.name == "digits"
-    return digits_sizes(validation=data.validation, test=data.test).train
+def training_samples(data: "AnyData") -> int | None:
+    """Size of the training split, known without reading a sample; else None."""
+    return data_facts(data).training_samples
 
 
-def sample_shape(data: "AnyData") -> tuple[tuple[int, ...], int]:
-    """Shape of one input, and the number of classes, known without reading a sample."""
-    return DIGITS_SHAPE, DIGITS_CLASSES
+def sample_shape(data: "AnyData") -> tuple[tuple[int, ...], int] | None:
+    """Shape of one input, and the number of outputs, known without reading a sample; else None."""
+    facts = data_facts(data)
+    if facts.input_shape is None or facts.outputs is None:
+        return None
+    return facts.input_shape, facts.outputs
 
 
 def load_splits(data: "AnyData", names: Iterable[SplitName]) -> Splits:
     """Load the named splits and no other: a search asks for training and validation only.
 
-    Inputs are standardized with the mean and standard deviation of the training split's pixels.
+    Inputs are standardized with the training split's mean and standard deviation, in the way that
+    each kind of data documents; text stays bytes.
 
     Args:
         data: The recipe's `data` section.
         names: Which splits to return.
+
+    Raises:
+        InvalidValueError: The data are not there, or are not what the recipe says.
+        RunError: An item of them cannot be read.
     """
+    match data.name:
+        case "digits":
+            return _load_digits(data, names)
+        case "npz":
+            from tunecli.data.npz import load_npz
+
+            by_name = load_npz(data, names)
+        case "images":
+            from tunecli.data.images import load_images
+
+            by_name = load_images(data, names)
+        case "text":
+            from tunecli.data.text import load_text
+
+            by_name = load_text(data, names)
+        case "torchvision":
+            from tunecli.data.torchvision import load_torchvision
+
+            by_name = load_torchvision(data, names)
+        case "huggingface":
+            from tunecli.data.huggingface import load_huggingface
+
+            return load_huggingface(data, names)
+    facts = data_facts(data)
+    assert facts.input_shape is not None
+    assert facts.outputs is not None
+    return Splits(by_name, facts.input_shape, facts.outputs)
+
+
+def _load_digits(data: "DigitsData", names: Iterable[SplitName]) -> Splits:
     import torch
 
-    assert data.name == "digits"
     arrays = load_digits(validation=data.validation, test=data.test, seed=data.split_seed)
     mean, std = arrays["train"][0].mean(), arrays["train"][0].std()
-    by_name = {
+    by_name: dict[SplitName, AnySplit] = {
         name: Split(
             torch.from_numpy((arrays[name][0] - mean) / std), torch.from_numpy(arrays[name][1])
         )
         for name in names
     }
-    input_shape, num_classes = sample_shape(data)
-    return Splits(by_name, input_shape, num_classes)
+    return Splits(by_name, DIGITS_SHAPE, DIGITS_CLASSES)

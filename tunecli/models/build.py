@@ -9,7 +9,10 @@ from torch import nn
 
 from tunecli.errors import InvalidValueError, require
 from tunecli.models.classifiers import CNN, MLP, LogisticRegression
-from tunecli.models.limits import most_convolutions
+from tunecli.models.decoder import Decoder
+from tunecli.models.lenet import LeNet
+from tunecli.models.limits import most_convolutions, shape_misfit
+from tunecli.models.lstm import LSTM
 from tunecli.models.weights import freeze, load_checkpoint
 from tunecli.user_code import build_from
 
@@ -26,16 +29,16 @@ def build_model(
 ) -> nn.Module:
     """Build the recipe's model, its initialization drawn from `seed` alone.
 
-    Named ones have PyTorch's default initialization, imported ones their own; a checkpoint
-    replaces it.
+    Named ones have PyTorch's default initialization (the decoder GPT-2's), imported ones their own;
+    a checkpoint replaces it.
 
     The weights are drawn on the CPU: one seed is one initialization on every device, whatever was
     drawn before, and the global random state is left as it was.
 
     Args:
         model: The recipe's `model` section.
-        input_shape: Shape of one sample, (channels, height, width).
-        num_classes: Number of logits.
+        input_shape: Shape of one sample: (channels, height, width), (features,), or (context,).
+        num_classes: Outputs: logits (256 for bytes), or numbers of a target.
         seed: Seed of the initialization.
 
     Raises:
@@ -69,16 +72,39 @@ def _built(model: "AnyModel", input_shape: Sequence[int], num_classes: int) -> n
         "a Dataset that does not tell its classes",
         "add it to data",
     )
-    if model.name == "logistic":
-        return LogisticRegression(input_shape, num_classes)
-    if model.name == "mlp":
-        return MLP(input_shape, num_classes, model.hidden)
-    most = most_convolutions(input_shape)
-    require(
-        len(model.channels) <= most,
-        "model.channels",
-        f"at most {most} convolutions for images of {input_shape[1]} × {input_shape[2]}",
-        len(model.channels),
-        "each one halves the image",
-    )
-    return CNN(input_shape, num_classes, model.channels, model.hidden)
+    misfit = shape_misfit(model.name, input_shape)
+    if misfit is not None:
+        raise InvalidValueError(f"data for model {model.name} must be {misfit}")
+    match model.name:
+        case "logistic":
+            return LogisticRegression(input_shape, num_classes)
+        case "mlp":
+            return MLP(input_shape, num_classes, model.hidden)
+        case "lenet":
+            return LeNet(input_shape, num_classes)
+        case "decoder":
+            return Decoder(
+                vocabulary=num_classes,
+                context=input_shape[0],
+                layers=model.layers,
+                heads=model.heads,
+                width=model.width,
+                dropout=model.dropout,
+            )
+        case "lstm":
+            return LSTM(
+                vocabulary=num_classes,
+                layers=model.layers,
+                width=model.width,
+                embedding=model.embedding,
+            )
+        case "cnn":
+            most = most_convolutions(input_shape)
+            require(
+                len(model.channels) <= most,
+                "model.channels",
+                f"at most {most} convolutions for images of {input_shape[1]} × {input_shape[2]}",
+                len(model.channels),
+                "each one halves the image",
+            )
+            return CNN(input_shape, num_classes, model.channels, model.hidden)

@@ -17,7 +17,7 @@ from tunecli.theory.delay import (
 
 
 def derive_schedule(
-    section: ScheduleSection, learning_rate: float, training_samples: int
+    section: ScheduleSection, learning_rate: float, training_samples: int | None
 ) -> Schedule:
     """The multistage schedule (QHM Eq. 17) of a recipe's `schedule` section at one α₁.
 

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from tunecli.recipe.code import ImportSection
-from tunecli.recipe.section import Section
+from tunecli.recipe.section import Section, broken_rule
 
 Width = Annotated[int, Field(ge=1)]
 Patterns = Annotated[tuple[str, ...], Field(strict=False)]
@@ -61,6 +61,61 @@ class LogisticModel(Section):
     freeze: Patterns = _FREEZE
 
 
+class LenetModel(Section):
+    """A LeNet-like network for images: two padded 5×5 convolutions, hidden layers of 120 and 84."""
+
+    name: Literal["lenet"] = Field(description="The model's name: lenet.")
+    checkpoint: str | None = _CHECKPOINT
+    skip: Patterns = _SKIP
+    freeze: Patterns = _FREEZE
+
+
+class DecoderModel(Section):
+    """A GPT-2-style decoder for text: blocks of causal attention and MLP, tied embeddings."""
+
+    name: Literal["decoder"] = Field(description="The model's name: decoder.")
+    layers: int = Field(default=4, ge=1, le=256, description="Number of blocks.")
+    heads: int = Field(default=4, ge=1, description="Attention heads of each block.")
+    width: int = Field(
+        default=128,
+        ge=1,
+        validate_default=True,
+        description="Width of the residual stream, a multiple of `heads`; the MLPs are four times "
+        "as wide inside.",
+    )
+    dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share that training drops of embeddings, attention and each block's outputs.",
+    )
+    checkpoint: str | None = _CHECKPOINT
+    skip: Patterns = _SKIP
+    freeze: Patterns = _FREEZE
+
+    @field_validator("width")
+    @classmethod
+    def _divides_into_heads(cls, width: int, info: ValidationInfo) -> int:
+        heads = info.data.get("heads")
+        if heads is not None and width % heads:
+            raise broken_rule(
+                f"be a multiple of model.heads ({heads})", f"{(width // heads + 1) * heads} is one"
+            )
+        return width
+
+
+class LstmModel(Section):
+    """A recurrent language model for text: embedding, LSTM layers, one linear layer."""
+
+    name: Literal["lstm"] = Field(description="The model's name: lstm.")
+    layers: int = Field(default=1, ge=1, le=256, description="LSTM layers, one on another.")
+    width: int = Field(default=256, ge=1, description="Width of each layer's state.")
+    embedding: int = Field(default=64, ge=1, description="Width of a byte's embedding.")
+    checkpoint: str | None = _CHECKPOINT
+    skip: Patterns = _SKIP
+    freeze: Patterns = _FREEZE
+
+
 class ImportedModel(ImportSection):
     """Your own network: `import` names what builds a torch.nn.Module."""
 
@@ -72,10 +127,15 @@ class ImportedModel(ImportSection):
     freeze: Patterns = _FREEZE
 
 
-AnyModel = CnnModel | MlpModel | LogisticModel | ImportedModel
+AnyModel = (
+    CnnModel | MlpModel | LogisticModel | LenetModel | DecoderModel | LstmModel | ImportedModel
+)
 MODELS: dict[str, type[Section]] = {
     "cnn": CnnModel,
+    "decoder": DecoderModel,
+    "lenet": LenetModel,
     "logistic": LogisticModel,
+    "lstm": LstmModel,
     "mlp": MlpModel,
     "import": ImportedModel,
 }

@@ -1,40 +1,114 @@
 """Whether a valid recipe can be trained: do its numbers, its data and its model fit together?
 
-Arithmetic alone, without torch: `tunecli validate` asks, and a search before it makes a folder.
+Arithmetic alone, without torch and without a recipe's own code: `tunecli validate` asks, and a
+search before it makes a folder. What only loading the data would tell is not asked here.
 """
 
 from collections.abc import Iterator
 
-from tunecli.data.load import sample_shape, training_samples
+from tunecli.data.facts import DataFacts
+from tunecli.data.load import data_facts
 from tunecli.errors import InvalidValueError
-from tunecli.models.limits import most_convolutions
+from tunecli.models.limits import most_convolutions, shape_misfit
 from tunecli.recipe import Recipe, declared_delay, delay_scaling, derive_schedule
 
 Problem = tuple[tuple[str, ...], str]
 
+_OF_TEXT = ("decoder", "lstm")
+
 
 def problems(recipe: Recipe) -> Iterator[Problem]:
     """What keeps a recipe from being trained, each with the path of the key at fault."""
-    if recipe.model.name == "cnn":
-        (_, height, width), _ = sample_shape(recipe.data)
-        most, given = most_convolutions((1, height, width)), len(recipe.model.channels)
+    if recipe.command is not None:
+        yield from _without_data(recipe)
+        return
+    try:
+        facts = data_facts(recipe.data)
+    except InvalidValueError as error:
+        yield ("data",), str(error)
+        return
+    yield from _of_model(recipe, facts)
+    yield from _of_targets(recipe, facts)
+    samples = facts.training_samples
+    if samples is not None and recipe.schedule.batch_size > samples:
+        sentence = (
+            f"schedule.batch_size must be ≤ {samples}, the size of the training set, but got "
+            f"{recipe.schedule.batch_size}; lower it"
+        )
+        yield ("schedule", "batch_size"), sentence
+    if samples is not None or recipe.schedule.epochs is None:
+        yield from _of_schedule(recipe, samples)
+
+
+def _without_data(recipe: Recipe) -> Iterator[Problem]:
+    """What can be told of a recipe whose script has the data."""
+    if recipe.schedule.epochs is None:
+        yield from _of_schedule(recipe, None)
+        return
+    sentence = (
+        "schedule.epochs must be left out beside a command, whose data are not known here, but got "
+        f"{recipe.schedule.epochs:g}; give the budget as schedule.steps"
+    )
+    yield ("schedule", "epochs"), sentence
+
+
+def _of_model(recipe: Recipe, facts: DataFacts) -> Iterator[Problem]:
+    """Whether a named model takes what the data have."""
+    model = recipe.model
+    if model.name == "import":
+        return
+    if facts.targets is not None and (facts.targets == "tokens") != (model.name in _OF_TEXT):
+        suited = "decoder or lstm, for text," if facts.targets == "tokens" else "one for no text"
+        sentence = (
+            f"model.name must be {suited} but got {model.name}; change it, or the data "
+            f"({recipe.data.name})"
+        )
+        yield ("model", "name"), sentence
+        return
+    if facts.input_shape is None:
+        return
+    misfit = shape_misfit(model.name, facts.input_shape)
+    if misfit is not None:
+        yield ("model", "name"), f"data for model {model.name} must be {misfit}"
+    elif model.name == "cnn":
+        _, height, width = facts.input_shape
+        most, given = most_convolutions(facts.input_shape), len(model.channels)
         if given > most:
             sentence = (
                 f"model.channels must have at most {most} entries for images of {height} × {width} "
                 f"but got {given}; each convolution halves the image"
             )
             yield ("model", "channels"), sentence
-    try:
-        samples = training_samples(recipe.data)
-    except InvalidValueError as error:
-        yield ("data",), str(error)
-        return
-    if recipe.schedule.batch_size > samples:
+
+
+def _of_targets(recipe: Recipe, facts: DataFacts) -> Iterator[Problem]:
+    """Whether loss and metric can be had of the targets."""
+    loss, numbers = recipe.loss.name, facts.targets == "numbers"
+    if facts.targets == "classes" and facts.outputs == 1:
+        sentence = "the data must have at least two classes but got 1; nothing is to be learned"
+        yield ("data",), sentence
+    if numbers and loss == "cross_entropy":
         sentence = (
-            f"schedule.batch_size must be ≤ {samples}, the size of the training set, but got "
-            f"{recipe.schedule.batch_size}; lower it"
+            "loss.name must be mse, or your own, for targets that are numbers but got "
+            "cross_entropy; if they are classes, store them as integers"
         )
-        yield ("schedule", "batch_size"), sentence
+        yield ("loss",), sentence
+    if loss == "mse" and facts.targets not in (None, "numbers"):
+        sentence = (
+            f"loss.name must be cross_entropy for targets that are {facts.targets} but got mse; "
+            "for a regression, store the targets as floats"
+        )
+        yield ("loss",), sentence
+    elif recipe.search.metric == "accuracy" and (numbers or loss == "mse"):
+        sentence = (
+            "search.metric must be loss, or one of metrics, for targets that are numbers but got "
+            "accuracy; write `metric: loss`"
+        )
+        yield ("search", "metric"), sentence
+
+
+def _of_schedule(recipe: Recipe, samples: int | None) -> Iterator[Problem]:
+    """Whether the schedule can be derived, and scaled for a delay that is known."""
     try:
         schedule = derive_schedule(recipe.schedule, recipe.search.learning_rates[0], samples)
     except InvalidValueError as error:
