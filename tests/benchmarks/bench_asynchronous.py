@@ -143,7 +143,7 @@ def main() -> None:
     )
     for name in ("digits-mlp", "digits-cnn"):
         recipe = load_recipe(find_recipe(name))
-        train = load_splits(recipe.data, ("train",))["train"]
+        train = load_splits(recipe.data, ("train",)).in_memory("train")
         one(recipe, train, 200)  # warm
         for workers in given.workers:
             rounds = [

@@ -43,8 +43,8 @@ def bare(recipe: Recipe, schedule: Schedule, splits: Splits, device: torch.devic
     started = time.perf_counter()
     model = build_model(recipe.model, input_shape=splits.input_shape, num_classes=10, seed=0)
     model.to(device)
-    train = splits["train"].to(device)
-    validation = splits["validation"].to(device)
+    train = splits.in_memory("train").to(device)
+    validation = splits.in_memory("validation").to(device)
     optimizer = QHM(model.parameters(), schedule.stages[0].learning_rate)
     order = torch.empty(0, dtype=torch.int64, device=device)
     number = 0

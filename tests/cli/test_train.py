@@ -34,9 +34,10 @@ def test_train_keeps_weights_that_give_the_reported_test_result(
     result = json.loads(done.stdout)
     recipe = load_recipe(quick)
     test = load_splits(recipe.data, ("test",))
+    split = test.in_memory("test")
     model = build_model(recipe.model, input_shape=test.input_shape, num_classes=10, seed=0)
     model.load_state_dict(torch.load("r/model.pt", weights_only=True))
-    right = model(test["test"].inputs).argmax(dim=1) == test["test"].targets
+    right = model(split.inputs).argmax(dim=1) == split.targets
     assert right.double().mean().item() == result["test"]["accuracy"]
     assert result["seed"] == 3
     stages = [[stage["batch_size"], stage["steps"]] for stage in result["schedule"]]

@@ -141,7 +141,7 @@ def test_exported_optimizer_takes_our_trajectory_bit_for_bit(
 def test_exported_file_trains_what_tunecli_trains(tmp_path: Path) -> None:
     recipe = load_recipe(find_recipe("digits-logistic"))
     splits = load_splits(recipe.data, ("train",))
-    schedule, train = make_schedule(batch_size=64, steps=20), splits["train"]
+    schedule, train = make_schedule(batch_size=64, steps=20), splits.in_memory("train")
 
     def fresh() -> torch.nn.Module:
         return build_model(recipe.model, input_shape=splits.input_shape, num_classes=10, seed=1)

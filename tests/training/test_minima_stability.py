@@ -147,7 +147,7 @@ def test_updates_are_those_that_the_paper_writes(kind: str, buffers: int) -> Non
 def trained() -> tuple[nn.Module, Split, Sharpness]:
     """A small perceptron, trained on some of the digits to a loss of 0.002."""
     splits = load_splits(DigitsData(name="digits"), ("train",))
-    split = Split(splits["train"].inputs[:500], splits["train"].targets[:500])
+    split = Split(splits.in_memory("train").inputs[:500], splits.in_memory("train").targets[:500])
     recipe = MlpModel(name="mlp", hidden=(16, 16, 16))
     model = build_model(recipe, input_shape=splits.input_shape, num_classes=10, seed=0)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

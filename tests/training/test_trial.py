@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tunecli.data.load import Split, Splits
+from tunecli.data.load import AnySplit, Split, Splits
 from tunecli.errors import InvalidValueError
 from tunecli.recipe import Recipe
 from tunecli.schedule import Schedule, Stage
@@ -49,7 +49,7 @@ class Scripted:
         self.steps += 1
         return torch.tensor(loss, dtype=torch.float64)
 
-    def evaluate(self, split: Split) -> Evaluation:
+    def evaluate(self, split: AnySplit) -> Evaluation:
         return Evaluation(loss=self._validation.get(self.steps, 1.0), accuracy=0.5)
 
     def state_dict(self) -> dict[str, Any]:

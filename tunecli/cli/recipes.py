@@ -70,9 +70,10 @@ def validate(
     trials = f"at most {section.most_trials} trials"
     if section.usual_trials < section.most_trials:
         trials = f"usually about {section.usual_trials} trials, {trials}"
-    length = f"{epochs:.1f} epochs"
-    if epochs is None:
-        assert derived is not None  # a budget that is not in epochs is in steps
+    length = "epochs that the recipe does not tell"
+    if epochs is not None:
+        length = f"{epochs:.1f} epochs"
+    elif derived is not None:
         length = f"{derived.total_steps:,} updates"
     typer.echo(
         f"{path} is valid: {settings.name}, {len(rates)} learning rates from {rates[0]:g} to "

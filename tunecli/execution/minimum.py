@@ -137,7 +137,7 @@ def measure_minimum(
         recipe.model, input_shape=splits.input_shape, num_classes=splits.num_classes, seed=0
     )
     _load_weights(model.to(device), weights)
-    split = splits["train"].to(device)
+    split = splits.in_memory("train").to(device)
     found = sharpness(
         model,
         split,

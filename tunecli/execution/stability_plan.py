@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tunecli.data.load import sample_shape
+from tunecli.data.load import load_splits
 from tunecli.errors import RunError, require
 from tunecli.execution.memory import free_memory
 from tunecli.models.build import build_model
@@ -65,8 +65,10 @@ class StabilityPlan:
         Raises:
             InvalidValueError: They would take more than half of what is free.
         """
-        shape, classes = sample_shape(recipe.data)
-        model = build_model(recipe.model, input_shape=shape, num_classes=classes, seed=0)
+        found = load_splits(recipe.data, ())  # none of them, but what a model must know
+        model = build_model(
+            recipe.model, input_shape=found.input_shape, num_classes=found.num_classes, seed=0
+        )
         one = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
         if self.momentum_kind == "shifted":
             one *= 2  # a momentum buffer goes with each

@@ -15,7 +15,7 @@ from tunecli.recipe.data import DATA, AnyData
 from tunecli.recipe.grid import GeometricForm, LinearForm
 from tunecli.recipe.networks import MODELS, AnyModel
 from tunecli.recipe.objective import LOSSES, AnyLoss, CrossEntropyLoss, MetricName, MetricSection
-from tunecli.recipe.script import Command, ScriptSection
+from tunecli.recipe.script import Command, ScriptSection, what_it_takes
 from tunecli.recipe.search import SearchSection, require_metric
 from tunecli.recipe.section import Section, broken_rule
 from tunecli.recipe.stages import ScheduleSection
@@ -98,6 +98,14 @@ class Recipe(Section):
     search: SearchSection = Field(
         description="The search for α₁.", examples=[{"grid": [0.1, 0.2, 0.4]}]
     )
+
+    @property
+    def schedule_is_advice(self) -> bool:
+        """Whether no trial follows the schedule: the script takes the learning rate alone."""
+        if self.command is None:
+            return False
+        assert self.script is not None  # filled in beside a command
+        return what_it_takes(self.command, self.script) == "learning_rate"
 
     @field_validator("version", mode="before")
     @classmethod

@@ -91,6 +91,7 @@ class SearchView(LiveTable):
         self._finals = 0
         self._running: dict[tuple[str, float, int], _Running] = {}
         self._stop: SearchStopped | None = None
+        self._done_trials = 0
         self._done_updates = 0
         self._done_seconds = 0.0
 
@@ -134,17 +135,19 @@ class SearchView(LiveTable):
 
     def _plan_line(self, plan: SearchStarted) -> str:
         def epochs(trials: int) -> str:
-            return epochs_of(trials * plan.schedule.samples, plan.training_samples)
+            if plan.recipe.schedule_is_advice:  # how long the script trains is its own affair
+                return ""
+            return ", " + epochs_of(trials * plan.schedule.samples, plan.training_samples)
 
         tests = len(plan.recipe.search.test_seeds)
         most = count(plan.most_trials, "trial")
-        trials = f"at most {most}, {epochs(plan.most_trials)}"
+        trials = f"at most {most}{epochs(plan.most_trials)}"
         if plan.usual_trials < plan.most_trials:
             trials = f"usually about {plan.usual_trials} of {trials}"
         side_by_side = f", {plan.workers} at a time" if plan.workers > 1 else ""
         return (
             f"{plan.recipe.name} on {plan.device}{side_by_side}: {trials}; "
-            f"then {count(tests, 'final training')}, {epochs(tests)}"
+            f"then {count(tests, 'final training')}{epochs(tests)}"
         )
 
     def _row(self, rate: float) -> _Row:
@@ -165,7 +168,7 @@ class SearchView(LiveTable):
         assert self._plan is not None
         metric = self._plan.recipe.search.metric
         what = (
-            f"final seed={record.seed} test"
+            f"final seed={record.seed} {record.split}"
             if event.phase == "final"
             else (f"learning_rate={record.learning_rate:g} seed={record.seed} validation")
         )
@@ -174,8 +177,9 @@ class SearchView(LiveTable):
             value = f"diverged ({record.reason})"
         elif record.state == "aborted":
             value += f" given up ({record.reason})"
+        updates = f"updates={record.updates} " if record.updates else ""
         self._say(
-            f"{what} {value} updates={record.updates} seconds={record.seconds:.1f} "
+            f"{what} {value} {updates}seconds={record.seconds:.1f} "
             f"left{self._about}{duration(self._seconds_left() or 0)}"
         )
 
@@ -190,6 +194,7 @@ class SearchView(LiveTable):
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _bill(self, record: TrialRecord) -> None:
+        self._done_trials += 1
         self._done_updates += record.updates
         self._done_seconds += record.seconds
 
@@ -202,15 +207,17 @@ class SearchView(LiveTable):
         steps = sum(each.steps for each in now)
         updates = self._done_updates + steps
         seconds = self._done_seconds + sum(each.seconds for each in now)
-        if not updates:
-            return None
         trials = len(plan.recipe.search.test_seeds) - self._finals
         if self._stop is None:
             done = sum(len(row.values) for row in self._rows.values())
             # past what is usual, one more trial is as good a guess as any
             trials += max(plan.usual_trials - done, 1 if done < plan.most_trials else 0)
-        left = trials * plan.schedule.total_steps - steps
-        return max(left, 0) * seconds / updates / plan.workers
+        if updates and not plan.recipe.schedule_is_advice:
+            left = trials * plan.schedule.total_steps - steps
+            return max(left, 0) * seconds / updates / plan.workers
+        if not self._done_trials:
+            return None
+        return trials * self._done_seconds / self._done_trials / plan.workers
 
     def _table(self) -> RenderableType:
         plan = self._plan

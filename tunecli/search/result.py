@@ -14,7 +14,6 @@ from tunecli.execution.delay import RunDelay, asynchronous_facts
 from tunecli.execution.environment import environment
 from tunecli.execution.files import RESULT_FORMAT
 from tunecli.recipe import Recipe, delay_scaling, derive_schedule
-from tunecli.recipe.script import what_it_takes
 from tunecli.schedule import Schedule, unmet_conditions
 from tunecli.schedule.asynchronous import DelayScaling
 from tunecli.search.events import TrialRecord
@@ -96,7 +95,7 @@ class SearchResult:
             "probe": asdict(self.probe) if self.probe else None,
             "trials": [asdict(self._in_its_role(trial)) for trial in self.trials],
             "schedule": self.schedule.to_list() if self.schedule else [],
-            "schedule_is_advice": self._schedule_is_advice,
+            "schedule_is_advice": self.recipe.schedule_is_advice,
             "asynchronous": self._asynchronous(),
             "test": self._test(),
             "final": [asdict(trial) for trial in self.final],
@@ -215,15 +214,6 @@ class SearchResult:
             "seconds": math.fsum(each.seconds for each in all_of_it),
         }
 
-    @property
-    def _schedule_is_advice(self) -> bool:
-        """Whether the trials followed something else: a script that takes α₁ alone."""
-        recipe = self.recipe
-        if recipe.command is None:
-            return False
-        assert recipe.script is not None  # the grammar fills it in
-        return what_it_takes(recipe.command, recipe.script) == "learning_rate"
-
     def _warnings(self) -> Iterator[str]:
         """What the person should know."""
         yield from self.caveats
@@ -267,7 +257,7 @@ class SearchResult:
 
     def _script_warnings(self) -> Iterator[str]:
         """What a person's script leaves open."""
-        if self._schedule_is_advice:
+        if self.recipe.schedule_is_advice:
             yield (
                 "the script was given the learning rate alone: the schedule is advice, no trial "
                 "followed it; script.takes=schedule is for a script that does"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, NAdam, Optimizer, RMSprop
 
-from tunecli.data.load import Split, Splits
+from tunecli.data.load import AnySplit, Split, Splits
 from tunecli.errors import InvalidValueError, require
 from tunecli.models.build import build_model
 from tunecli.recipe import Recipe, derive_schedule
@@ -134,7 +134,7 @@ class AlternativeTraining:
         return loss.detach()
 
     @torch.no_grad()
-    def evaluate(self, split: Split) -> Evaluation:
+    def evaluate(self, split: AnySplit) -> Evaluation:
         """Mean cross-entropy and accuracy over `split`, in evaluation mode."""
         with self._weights_to_evaluate():
             return evaluate_model(self.model, split, self._device)
@@ -238,7 +238,7 @@ def build_alternative(
     )
     training = AlternativeTraining(
         model,
-        splits["train"],
+        splits.in_memory("train"),
         alternative,
         learning_rate,
         momentum=recipe.schedule.momentum,

@@ -53,7 +53,7 @@ def build_trial(
     training: Training
     if section.algorithm == "asynchronous":
         training = build_asynchronous(
-            recipe, model, splits["train"], schedule, seed=seed, device=device, log=log
+            recipe, model, splits.in_memory("train"), schedule, seed=seed, device=device, log=log
         )
     else:
         training = CentralizedTraining(

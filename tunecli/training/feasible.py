@@ -42,12 +42,15 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
 
 def _without_data(recipe: Recipe) -> Iterator[Problem]:
     """What can be told of a recipe whose script has the data."""
-    if recipe.schedule.epochs is None:
-        yield from _of_schedule(recipe, None)
+    assert recipe.script is not None  # the grammar fills it in
+    samples = recipe.script.samples
+    if samples is not None or recipe.schedule.epochs is None:
+        yield from _of_schedule(recipe, samples)
         return
     sentence = (
-        "schedule.epochs must be left out beside a command, whose data are not known here, but got "
-        f"{recipe.schedule.epochs:g}; give the budget as schedule.steps"
+        "schedule.epochs must stand beside script.samples, the size of the training set, which "
+        f"only the script knows, but got {recipe.schedule.epochs:g} alone; add script.samples, or "
+        "give the budget as schedule.steps"
     )
     yield ("schedule", "epochs"), sentence
 

@@ -237,7 +237,7 @@ def _replayed(line: TrialLine, request: Request) -> TrialLine:
 def _data(data: AnyData, device: torch.device) -> tuple[Splits, Split]:
     """Training and validation data, and the test set, once per process."""
     splits = load_splits(data, ("train", "validation"))
-    return splits, load_splits(data, ("test",))["test"].to(device)
+    return splits, load_splits(data, ("test",)).in_memory("test").to(device)
 
 
 def _clamped(value: float, worst: float, metric: Metric) -> float:

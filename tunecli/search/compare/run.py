@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tunecli.data.load import training_samples
+from tunecli.data.sizes import require_samples, samples_of
 from tunecli.errors import InterruptedRunError, require
 from tunecli.execution import Interrupt, RunFolder
 from tunecli.execution.files import read_json
@@ -183,7 +183,9 @@ def _tasks(
 ) -> dict[tuple[str, int], StudyTask]:
     """Study by study and not method by method, so that early results cover every method."""
     rate = recipe.search.learning_rates[0]
-    per_trial = derive_schedule(recipe.schedule, rate, training_samples(recipe.data)).samples
+    per_trial = derive_schedule(
+        recipe.schedule, rate, require_samples(recipe, samples_of(recipe))
+    ).samples
     return {
         (method.name, seed): StudyTask(
             recipe=recipe,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tunecli.data.load import training_samples
+from tunecli.data.sizes import require_samples, samples_of
 from tunecli.execution.device import cpu_threads, resolve_device
 from tunecli.execution.files import read_json, write_json
 from tunecli.recipe import Recipe
@@ -128,7 +128,7 @@ def _study(task: StudyTask, context: StudyContext) -> dict[str, Any]:
 
 def _run(task: StudyTask, context: StudyContext, log: StudyLog) -> tuple[Bench, float | None]:
     recipe, method = task.recipe, METHODS[task.method]
-    metric, samples = metric_of(recipe), training_samples(recipe.data)
+    metric, samples = metric_of(recipe), require_samples(recipe, samples_of(recipe))
     setting = Setting(
         data=recipe.data,
         metric=metric,

@@ -98,7 +98,7 @@ def measure_delay(
         RunError: Workers cannot be started, or are never late.
     """
     section, seed = _section(recipe), recipe.search.seeds[0]
-    train = splits["train"]
+    train = splits.in_memory("train")
     schedule = derive_schedule(recipe.schedule, 1.0, len(train))  # no rate is used
     if section.engine == "simulated":
         return MeasuredDelays(clock_delays(section))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tunecli.data.load import Split
+from tunecli.data.load import AnySplit, Split
 from tunecli.errors import RunError, require
 from tunecli.optim.qhm import WeightDecayMode
 from tunecli.schedule import Schedule
@@ -160,7 +160,7 @@ class RemoteTraining:
         self._passed_over += 1
         return torch.full((), math.nan, dtype=self.server.values.dtype)
 
-    def evaluate(self, split: Split) -> Evaluation:
+    def evaluate(self, split: AnySplit) -> Evaluation:
         """Mean cross-entropy and accuracy of the server's parameters, in evaluation mode."""
         self._gather()
         return evaluate_model(self.model, split, self._device)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tunecli.data.load import Split
+from tunecli.data.load import AnySplit, Split
 from tunecli.errors import require
 from tunecli.optim.qhm import WeightDecayMode
 from tunecli.schedule import Schedule
@@ -152,7 +152,7 @@ class SimulatedTraining:
             return torch.full_like(self.server.values[0], math.nan)
         return torch.as_tensor(gradient.loss)
 
-    def evaluate(self, split: Split) -> Evaluation:
+    def evaluate(self, split: AnySplit) -> Evaluation:
         """Mean cross-entropy and accuracy of the server's parameters, in evaluation mode."""
         return evaluate_model(self.model, split, self._device)
 
