@@ -159,8 +159,8 @@ def test_folder_that_is_no_finished_run_is_refused(run: Run, finished: Finished)
     assert "was changed since the run began" in run("export", folder, "--to", "json").stderr
     folder = finished(name="foreign", text="version: 1\nname: foreign\n")
     done = run("export", folder, "--to", "json")
-    assert done.exit_code == 1
-    assert "must have training.weight_decay; it is no recipe of a run" in done.stderr
+    assert done.exit_code == 3
+    assert "foreign/recipe.yaml" in done.stderr
 
 
 def asynchronous(**facts: Any) -> dict[str, Any]:
@@ -175,8 +175,12 @@ def asynchronous(**facts: Any) -> dict[str, Any]:
     }
 
 
-TRAINING = "training: {weight_decay: 0.0, weight_decay_mode: coupled, reset_momentum: false}\n"
-COMMAND = f'version: 1\nname: no\ncommand: ["python", "train.py"]\n{TRAINING}'
+COMMAND = (
+    'version: 1\nname: yes-no\ncommand: [python, train.py, "--lr={learning_rate}"WHOLE]\n'
+    "script: {samples: 100}\nschedule: {batch_size: 8, steps: 10}\nsearch: {grid: [0.1, 0.2]}\n"
+)
+WHOLE = COMMAND.replace("WHOLE", ', "--stages={schedule}"')
+RATE = COMMAND.replace("WHOLE", "")
 
 
 @pytest.mark.parametrize(
@@ -184,8 +188,8 @@ COMMAND = f'version: 1\nname: no\ncommand: ["python", "train.py"]\n{TRAINING}'
     [
         (None, {}, []),
         (None, {"exit_code": 4}, ["lies at the edge of what was searched"]),
-        (COMMAND, {}, ["Which optimizer it has"]),
-        (COMMAND, {"schedule_is_advice": True}, ["The stages are advice"]),
+        (WHOLE, {}, ["Which optimizer it has"]),
+        (RATE, {}, ["The stages are advice"]),
         (
             None,
             asynchronous(),
@@ -204,7 +208,7 @@ def test_file_says_what_to_know_before_using_it(
     folder = finished(text=text, **result)
     data = json.loads(run("export", folder, "--to", "json").stdout)
     code = run("export", folder, "--to", "pytorch").stdout
-    assert data["run"]["recipe"] == ("no" if text else "digits-logistic")
+    assert data["run"]["recipe"] == ("yes-no" if text else "digits-logistic")
     said = " ".join(code.split('"""')[1].split())
     for sentence in data["notes"]:
         assert sentence in said
@@ -214,13 +218,18 @@ def test_file_says_what_to_know_before_using_it(
 
 
 def test_optimizer_of_its_own_leaves_plain_data(run: Run, finished: Finished) -> None:
-    optimizer = 'optimizer: {name: import, import: "mine:Lion", args: {}}\n'
-    folder = finished(text=f"version: 1\nname: own\n{optimizer}{TRAINING}")
+    text = (
+        "version: 1\nname: own\nmodel: {name: logistic}\ndata: {name: digits}\n"
+        'optimizer: {import: "not_there:Lion"}\nschedule: {batch_size: 8, steps: 10}\n'
+        "search: {grid: [0.1, 0.2]}\n"
+    )
+    folder = finished(text=text)
     done = run("export", folder, "--to", "lightning")
     assert done.exit_code == 1
     assert "trained with the recipe's own optimizer, and --to lightning writes QHM" in done.stderr
     data = json.loads(run("export", folder, "--to", "json").stdout)
-    assert data["optimizer"]["import"] == "mine:Lion"
+    assert data["optimizer"]["import"] == "not_there:Lion"
+    assert "learning rate and the batch size alone" in data["notes"][0]
 
 
 def test_light_export_imports_nothing_heavy(finished: Finished) -> None:

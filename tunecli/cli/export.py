@@ -35,7 +35,8 @@ def export(
     The file names the run and tests itself: run it, and it trains a toy model through the whole
     schedule and compares (α, β, ν, b) at every update with what the run had.
 
-    Exit code: 0 written, 1 no such run, nothing to export or FILE cannot be written, 2 usage.
+    Exit code: 0 written, 1 no such run, nothing to export or FILE cannot be written, 2 usage, 3
+    the run's recipe is not valid.
     """
     from tunecli import __version__
     from tunecli.execution.files import write_aside

@@ -10,7 +10,8 @@ from typing import Any
 from tunecli.errors import InvalidValueError, RunError
 from tunecli.execution.files import RESULT_FORMAT, read_json
 from tunecli.execution.run_folder import RunFolder
-from tunecli.recipe.document import read_yaml
+from tunecli.recipe import Recipe, load_recipe
+from tunecli.recipe.script import what_it_takes
 from tunecli.report.plain import mapping, number
 from tunecli.schedule import Schedule
 
@@ -49,38 +50,31 @@ def read_run(path: Path, version: str) -> ExportedRun:
 
     Raises:
         RunError: The folder holds no such run, or the run has no schedule to give.
+        RecipeError: The run's recipe is not valid for this tunecli.
     """
     run, kind = _open(path)
     result = read_json(run.result)
     if not isinstance(result, dict) or result.get("format") != RESULT_FORMAT:
         raise RunError(f"{run.result} was not written by this tunecli; start a new run")
     schedule = _schedule(result, run)
-    text, recipe = _recipe(run)
-    training = mapping(recipe.get("training"))
-    try:
-        decay = (training["weight_decay"], training["weight_decay_mode"])
-        reset = training["reset_momentum"]
-    except KeyError as missing:
-        raise RunError(
-            f"{run.recipe} must have training.{missing.args[0]}; it is no recipe of a run, start a "
-            "new one"
-        ) from None
+    content, recipe = _recipe(run)
+    optimizer = recipe.optimizer
     return ExportedRun(
         identity={
             "run": path.resolve().name,
             "kind": kind,
-            "recipe": str(recipe.get("name")),
-            "recipe_sha256": sha256(text).hexdigest(),
+            "recipe": recipe.name,
+            "recipe_sha256": sha256(content).hexdigest(),
             "learning_rate": result["learning_rate"],
             "finished": _when(run.result),
             "tunecli": mapping(result.get("environment")).get("tunecli"),
             "exported_by": version,
         },
         schedule=schedule,
-        weight_decay=decay[0],
-        weight_decay_mode=decay[1],
-        reset_momentum=reset,
-        optimizer=mapping(recipe.get("optimizer")) or None,
+        weight_decay=recipe.training.weight_decay,
+        weight_decay_mode=recipe.training.weight_decay_mode,
+        reset_momentum=recipe.training.reset_momentum,
+        optimizer=None if optimizer is None else optimizer.model_dump(mode="json", by_alias=True),
         notes=tuple(_notes(result, recipe)),
     )
 
@@ -100,18 +94,17 @@ def _open(path: Path) -> tuple[RunFolder, str]:
     return run, kind
 
 
-def _recipe(run: RunFolder) -> tuple[bytes, dict[str, Any]]:
+def _recipe(run: RunFolder) -> tuple[bytes, Recipe]:
     try:
-        text = run.recipe.read_bytes()
+        content = run.recipe.read_bytes()
     except OSError as error:
         raise RunError(f"{run.recipe} cannot be read: {error.strerror}") from error
-    if sha256(text).hexdigest() != run.read_options()["recipe_sha256"]:
+    if sha256(content).hexdigest() != run.read_options()["recipe_sha256"]:
         raise RunError(
             f"{run.recipe} was changed since the run began, so it no longer says what was trained; "
             "put it back"
         )
-    recipe, _ = read_yaml(text.decode(), lambda line, column: f"{run.recipe}:{line}:{column}")
-    return text, mapping(recipe)
+    return content, load_recipe(run.recipe, content=content)
 
 
 def _schedule(result: dict[str, Any], run: RunFolder) -> Schedule:
@@ -135,22 +128,29 @@ def _when(path: Path) -> str:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _notes(result: dict[str, Any], recipe: dict[str, Any]) -> Iterator[str]:
+def _notes(result: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     if result.get("exit_code") == 4:
         yield (
             "The learning rate lies at the edge of what was searched; a better one may lie beyond "
             "it."
         )
-    if result.get("schedule_is_advice") is True:
+    if recipe.optimizer is not None:
         yield (
-            "The script that was tuned took the learning rate alone. The stages are advice: they "
-            "follow from the rate, but nobody has trained with them."
+            "The run trained with an optimizer of its own. If that has no momentum and discount "
+            "as QHM has, it was given of each stage the learning rate and the batch size alone."
         )
-    elif recipe.get("command"):
-        yield (
-            "A script was tuned, and was handed the stages. Which optimizer it has, and whether "
-            "with the weight decay below, is its own."
-        )
+    if recipe.command is not None:
+        assert recipe.script is not None  # the grammar fills it in
+        if what_it_takes(recipe.command, recipe.script) == "learning_rate":
+            yield (
+                "The script that was tuned took the learning rate alone. The stages are advice: "
+                "they follow from the rate, but nobody has trained with them."
+            )
+        else:
+            yield (
+                "A script was tuned, and was handed the stages. Which optimizer it has, and "
+                "whether with the weight decay below, is its own."
+            )
     facts = mapping(result.get("asynchronous"))
     if facts:
         yield from _delay_notes(facts, number(result.get("learning_rate")))
