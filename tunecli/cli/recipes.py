@@ -71,7 +71,9 @@ def validate(
     if section.usual_trials < section.most_trials:
         trials = f"usually about {section.usual_trials} trials, {trials}"
     length = "epochs that the recipe does not tell"
-    if epochs is not None:
+    if settings.schedule_is_advice:
+        length = "the script"
+    elif epochs is not None:
         length = f"{epochs:.1f} epochs"
     elif derived is not None:
         length = f"{derived.total_steps:,} updates"
