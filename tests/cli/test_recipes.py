@@ -72,7 +72,9 @@ def test_readme_command_runs(run: Run, quick: Path, command: list[str]) -> None:
         command = [*command, *fast]
     elif command[0] == "replay":
         shutil.copy(ROOT / "tests" / "search" / "tables.json", command[1])
-    elif "--resume" in command:
+    elif command == ["init"]:
+        command = [*command, "--kind", "digits", "--yes"]
+    elif "--resume" in command or command[0] == "export":
         started = run("search", "my-recipe.yaml", "--run", "runs/digits-cnn-…")
         assert started.exit_code == 0, started.output
     done = run(*command)

@@ -7,6 +7,7 @@ import typer
 
 from tunecli.cli.shared import (
     device_option,
+    download_option,
     json_option,
     load_for_a_run,
     overrides_argument,
@@ -60,6 +61,7 @@ def compare(
     run: run_option = None,
     device: device_option = None,
     trust: trust_option = False,
+    download: download_option = False,
     as_json: json_option = False,
 ) -> None:
     """Compare our search with Optuna's and with other optimizers, at the same budget.
@@ -71,8 +73,13 @@ def compare(
     --resume).
     """
     if resume is None:
-        settings = load_for_a_run(recipe, overrides, trusted=trust)
-    elif recipe is not None or overrides or (run, studies, seed, budget, methods) != (None,) * 5:
+        settings = load_for_a_run(recipe, overrides, trusted=trust, download=download)
+    elif (
+        recipe is not None
+        or overrides
+        or download
+        or (run, studies, seed, budget, methods) != (None,) * 5
+    ):
         raise InvalidValueError(
             "--resume must stand alone but got more; a resumed comparison keeps the recipe and the "
             "plan that are in its folder (--workers and --device may be given)"

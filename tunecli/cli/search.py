@@ -6,6 +6,7 @@ import typer
 
 from tunecli.cli.shared import (
     device_option,
+    download_option,
     json_option,
     load_for_a_run,
     overrides_argument,
@@ -40,6 +41,7 @@ def search(
     workers: workers_option = 1,
     verify: verify_option = None,
     trust: trust_option = False,
+    download: download_option = False,
     as_json: json_option = False,
 ) -> None:
     """Search the initial learning rate and train with the schedule that follows from it.
@@ -53,8 +55,8 @@ def search(
     143 interrupted (go on with --resume).
     """
     if resume is None:
-        settings = load_for_a_run(recipe, overrides, trusted=trust)
-    elif recipe is not None or overrides or run is not None or verify is not None:
+        settings = load_for_a_run(recipe, overrides, trusted=trust, download=download)
+    elif recipe is not None or overrides or download or run is not None or verify is not None:
         raise InvalidValueError(
             "--resume must stand alone but got a recipe, an override, --run or --verify as well; a "
             "resumed search keeps what is in its folder"

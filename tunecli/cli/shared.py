@@ -79,6 +79,12 @@ trust_option = Annotated[
         "--trust", help="Run the code that the recipe names, this once (see `tunecli trust`)."
     ),
 ]
+download_option = Annotated[
+    bool,
+    typer.Option(
+        "--download", help="Fetch the recipe's data set first; else nothing reaches the network."
+    ),
+]
 json_option = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
@@ -127,13 +133,16 @@ def _discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def load_for_a_run(recipe: str | None, overrides: list[str] | None, *, trusted: bool) -> "Recipe":
+def load_for_a_run(
+    recipe: str | None, overrides: list[str] | None, *, trusted: bool, download: bool = False
+) -> "Recipe":
     """The recipe that a person named: valid, fit to be trained, and its code allowed to run.
 
     Args:
         recipe: A file, or the name of a shipped one.
         overrides: From the command line.
         trusted: Whether the person has said `--trust`.
+        download: Whether to fetch its data first; nothing else reaches the network.
     """
     from tunecli.recipe import find_recipe
     from tunecli.recipe.trust import require_trust
@@ -141,7 +150,25 @@ def load_for_a_run(recipe: str | None, overrides: list[str] | None, *, trusted: 
     settings = load_fit(recipe, overrides)
     assert recipe is not None
     require_trust(settings, find_recipe(recipe), trusted)
+    if download:
+        _fetch(settings)
     return settings
+
+
+def _fetch(settings: "Recipe") -> None:
+    from tunecli.data.download import fetch
+
+    if settings.command is not None:
+        raise InvalidValueError(
+            "--download must stand beside data that tunecli loads, but the recipe has a command; "
+            "leave it out, a script fetches its own data"
+        )
+    fetched = fetch(settings.data)
+    if fetched is None:
+        note = f"nothing to download: the data ({settings.data.name}) are on this machine"
+    else:
+        note = f"{fetched} is on this machine now"
+    typer.echo(note, err=True)
 
 
 def load_fit(recipe: str | None, overrides: list[str] | None) -> "Recipe":

@@ -6,6 +6,7 @@ import typer
 
 from tunecli.cli.shared import (
     device_option,
+    download_option,
     json_option,
     load_for_a_run,
     overrides_argument,
@@ -32,6 +33,7 @@ def train(
     run: run_option = None,
     device: device_option = None,
     trust: trust_option = False,
+    download: download_option = False,
     as_json: json_option = False,
 ) -> None:
     """Train once, with the schedule that follows from the initial learning rate.
@@ -42,11 +44,11 @@ def train(
     Exit code: 0 trained, 1 failed, 2 usage, 3 recipe invalid, 5 diverged, 130 or 143 interrupted.
     """
     if resume is None:
-        settings = load_for_a_run(recipe, overrides, trusted=trust)
+        settings = load_for_a_run(recipe, overrides, trusted=trust, download=download)
         from tunecli.recipe import require_learning_rate
 
         require_learning_rate(settings.learning_rate)
-    elif recipe is not None or overrides or run is not None or seed or test:
+    elif recipe is not None or overrides or download or run is not None or seed or test:
         raise InvalidValueError(
             "--resume must stand alone but got more; a resumed training keeps the recipe, the seed "
             "and --test that it was started with"
