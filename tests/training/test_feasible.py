@@ -213,8 +213,8 @@ def test_data_that_are_not_there_are_named(said: Said) -> None:
     assert "there is no /nowhere.npz" in complaint
 
 
-def test_script_needs_steps_because_its_data_are_not_known() -> None:
-    recipe = {
+def test_budget_of_a_script_in_epochs_needs_the_size_of_its_data() -> None:
+    recipe: dict[str, Any] = {
         "version": 1,
         "name": "x",
         "command": ["python", "train.py"],
@@ -225,7 +225,6 @@ def test_script_needs_steps_because_its_data_are_not_known() -> None:
     recipe["schedule"] = {"batch_size": 8, "epochs": 10}
     ((path, sentence),) = problems(Recipe.model_validate(recipe))
     assert path == ("schedule", "epochs")
-    assert sentence == (
-        "schedule.epochs must be left out beside a command, whose data are not known here, but "
-        "got 10; give the budget as schedule.steps"
-    )
+    assert "must stand beside script.samples, the size of the training set" in sentence
+    recipe["script"] = {"samples": 100}
+    assert list(problems(Recipe.model_validate(recipe))) == []

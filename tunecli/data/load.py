@@ -109,6 +109,10 @@ def load_splits(data: "AnyData", names: Iterable[SplitName]) -> Splits:
             from tunecli.data.huggingface import load_huggingface
 
             return load_huggingface(data, names)
+        case "import":
+            from tunecli.data.imported import load_imported
+
+            return load_imported(data, names)
     facts = data_facts(data)
     assert facts.input_shape is not None
     assert facts.outputs is not None
