@@ -70,10 +70,11 @@ def validate(
     trials = f"at most {section.most_trials} trials"
     if section.usual_trials < section.most_trials:
         trials = f"usually about {section.usual_trials} trials, {trials}"
-    length = f"{epochs:.1f} epochs"
     if epochs is None:
         assert derived is not None  # a budget that is not in epochs is in steps
         length = f"{derived.total_steps:,} updates"
+    else:
+        length = f"{epochs:.1f} epochs"
     typer.echo(
         f"{path} is valid: {settings.name}, {len(rates)} learning rates from {rates[0]:g} to "
         f"{rates[-1]:g}, {trials} of {length}"
