@@ -193,10 +193,10 @@ def test_command_runs_only_where_it_is_trusted(run: Run, tmp_path: Path) -> None
         "search: {grid: [0.1, 0.2]}\n",
         "utf-8",
     )
-    for arguments in (("validate",), ("show",), ("schedule", "--learning-rate", 0.1)):
-        assert run(arguments[0], path, *arguments[1:]).exit_code == 0
-    for arguments in (("search",), ("train", "learning_rate=0.1")):
-        done = run(arguments[0], path, *arguments[1:])
+    for command, *more in (("validate",), ("show",), ("schedule", "--learning-rate", "0.1")):
+        assert run(command, path, *more).exit_code == 0
+    for command, *more in (("search",), ("train", "learning_rate=0.1")):
+        done = run(command, path, *more)
         assert done.exit_code == 3
         assert f"command: {sys.executable} -c 'open(" in done.stderr
     assert not Path("mark").exists()
