@@ -52,6 +52,7 @@ class Answers(TrainerCallback):
         if "eval_accuracy" in metrics:  # the test set is evaluated as well, at the end
             answer = {
                 "step": state.global_step,
+                "samples": state.global_step * args.train_batch_size,
                 "value": metrics["eval_accuracy"],
                 "diverged": not math.isfinite(metrics["eval_loss"]),
             }

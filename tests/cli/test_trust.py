@@ -183,3 +183,24 @@ def test_run_starts_where_trust_cannot_be_remembered(
     done = run("train", own, "learning_rate=0.05", "--trust")
     assert done.exit_code == 0, done.output
     assert "to go on with this run after a stop, add --trust" in done.stderr
+
+
+def test_command_runs_only_where_it_is_trusted(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "command.yaml"
+    words = json.dumps([sys.executable, "-c", "open('mark', 'w').close()"])
+    path.write_text(
+        f"version: 1\nname: command\ncommand: {words}\nschedule: {{batch_size: 8, steps: 5}}\n"
+        "search: {grid: [0.1, 0.2]}\n",
+        "utf-8",
+    )
+    for command, *more in (("validate",), ("show",), ("schedule", "--learning-rate", "0.1")):
+        assert run(command, path, *more).exit_code == 0
+    for command, *more in (("search",), ("train", "learning_rate=0.1")):
+        done = run(command, path, *more)
+        assert done.exit_code == 3
+        assert f"command: {sys.executable} -c 'open(" in done.stderr
+    assert not Path("mark").exists()
+    run("trust", path, "--yes")
+    assert not Path("mark").exists()
+    assert run("search", path).exit_code == 1  # it says nothing, which is an error
+    assert Path("mark").exists()

@@ -70,12 +70,12 @@ def validate(
     trials = f"at most {section.most_trials} trials"
     if section.usual_trials < section.most_trials:
         trials = f"usually about {section.usual_trials} trials, {trials}"
-    length = "epochs that the recipe does not tell"
     if settings.schedule_is_advice:
         length = "the script"
     elif epochs is not None:
         length = f"{epochs:.1f} epochs"
-    elif derived is not None:
+    else:
+        assert derived is not None  # a budget that is not in epochs is in steps
         length = f"{derived.total_steps:,} updates"
     typer.echo(
         f"{path} is valid: {settings.name}, {len(rates)} learning rates from {rates[0]:g} to "

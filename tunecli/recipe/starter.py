@@ -192,7 +192,7 @@ def _own_data(start: Start) -> str:
 def _script(start: Start) -> list[str]:
     if start.command is None:
         shipped = _example(f"script-{start.framework}.yaml").read_text(encoding="utf-8")
-        block = shipped[shipped.index("command:") : shipped.index("schedule:")].rstrip() + "\n"
+        block = shipped[shipped.index("\ncommand:") + 1 : shipped.index("\nschedule:")]
         sections = [block.replace(f"scripts/train_{start.framework}.py", "train.py")]
     else:
         items = "".join(f"  - {_scalar(item)}\n" for item in start.command)
