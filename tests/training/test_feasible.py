@@ -90,7 +90,10 @@ def test_what_fits_is_not_complained_about(
             "decoder",
             {},
             "model.name",
-            "model.name must be one for no text but got decoder; change it, or the data (npz)",
+            (
+                "model.name must be cnn, lenet, logistic or mlp for data that are no text but got "
+                "decoder; change it, or the data (npz)"
+            ),
         ),
         (
             "text",
@@ -98,7 +101,7 @@ def test_what_fits_is_not_complained_about(
             {},
             "model.name",
             (
-                "model.name must be decoder or lstm, for text, but got cnn; change it, or the data "
+                "model.name must be decoder or lstm for text but got cnn; change it, or the data "
                 "(text)"
             ),
         ),

@@ -61,7 +61,9 @@ def _of_model(recipe: Recipe, facts: DataFacts) -> Iterator[Problem]:
     if model.name == "import":
         return
     if facts.targets is not None and (facts.targets == "tokens") != (model.name in _OF_TEXT):
-        suited = "decoder or lstm, for text," if facts.targets == "tokens" else "one for no text"
+        suited = "decoder or lstm for text"
+        if facts.targets != "tokens":
+            suited = "cnn, lenet, logistic or mlp for data that are no text"
         sentence = (
             f"model.name must be {suited} but got {model.name}; change it, or the data "
             f"({recipe.data.name})"
