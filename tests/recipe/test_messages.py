@@ -84,7 +84,11 @@ VARIANTS: list[tuple[tuple[str, ...], Any]] = [
     (("model",), {"name": "mlp", "hidden": [128]}),
     (("model",), {"name": "logistic"}),
     (("model",), {"name": "import", "import": "nets:build", "args": {"width": 3}}),
+    (("model",), {"name": "decoder", "layers": 2, "heads": 2, "width": 8, "dropout": 0.1}),
     (("data",), {"name": "import", "import": "data.py:build", "samples": 3, "workers": 2}),
+    (("data",), {"name": "npz", "path": "a.npz", "channels": "last", "standardize": True}),
+    (("data",), {"name": "images", "path": "a", "image_size": 8, "channels": 1, "test": 0.2}),
+    (("data",), {"name": "text", "path": "a", "pattern": "*.txt", "context": 8, "max_bytes": 9}),
     (("loss",), {"name": "mse"}),
     (("loss",), {"name": "import", "import": "torch.nn:CrossEntropyLoss", "args": {}}),
     (("search", "grid"), {"linear": {"start": 0.1, "stop": 0.5, "step": 0.1}}),
@@ -461,6 +465,43 @@ def test_any_value_anywhere_gets_our_sentences(place: tuple[Any, ...], value: An
             (
                 "foo.yaml:4: data.test must be < 1 − data.validation (0.2), to leave training "
                 "data, but got 0.8; lower one of the two"
+            ),
+        ),
+        (
+            "{name: digits}",
+            "{name: text, path: a, pattern: 3}",
+            (
+                "foo.yaml:4: data.pattern must be text that does not begin with '/', or null "
+                "but got 3; put it in quotes"
+            ),
+        ),
+        (
+            "{name: digits}",
+            "{name: text, path: a, pattern: /a}",
+            (
+                "foo.yaml:4: data.pattern must be text that does not begin with '/', or null "
+                'but got "/a"; write, for example, "**/*.txt"'
+            ),
+        ),
+        (
+            "{name: digits}",
+            '{name: npz, path: ""}',
+            (
+                'foo.yaml:4: data.path must be text, not empty but got ""; '
+                "write, for example, digits.npz"
+            ),
+        ),
+        (
+            "{name: digits}",
+            "{name: images, path: a, channels: 2}",
+            "foo.yaml:4: data.channels must be 1 or 3 but got 2; write 1 or 3",
+        ),
+        (
+            "{name: digits}",
+            "{name: npz, path: a, channels: frist}",
+            (
+                "foo.yaml:4: data.channels must be first or last, or null "
+                'but got "frist"; did you mean first?'
             ),
         ),
     ],

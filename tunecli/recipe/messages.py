@@ -29,6 +29,12 @@ _KINDS = {
     "null": "null",
 }
 
+_PATTERNS = {
+    "^[a-z0-9][a-z0-9._-]*$": "lower-case letters, digits, '.', '_' and '-', "
+    "the first a letter or digit",
+    "^[^/]": "text that does not begin with '/'",
+}
+
 
 def show(value: object, limit: int = 60) -> str:
     """A value as a recipe would write it, shortened for a message.
@@ -155,7 +161,7 @@ def _condition(node: Node, *, bounds_only: bool = False) -> str:
     if "const" in node:
         return str(node["const"])
     if "enum" in node:
-        return " or ".join(node["enum"])
+        return " or ".join(map(str, node["enum"]))
     if "properties" in node:
         return f"a section with the keys {', '.join(node['properties'])}"
     if "oneOf" in node and "discriminator" in node:
@@ -164,14 +170,15 @@ def _condition(node: Node, *, bounds_only: bool = False) -> str:
     if bounds_only and bounds:
         return bounds
     text = _KINDS[node["type"]] + (f" {bounds}" if bounds else "")
+    if "minLength" in node:
+        text += ", not empty"
     if "items" in node:
         few, many = node.get("minItems", 0), node.get("maxItems")
         count = f"{few} to {many}" if many else f"{few} or more"
         text += f" of {count} entries, each {_condition(node['items'])}"
     if "pattern" in node:
-        text = (
-            f"lower-case letters, digits, '.', '_' and '-', the first a letter or digit, "
-            f"{node['maxLength']} at most"
+        text = _PATTERNS[node["pattern"]] + (
+            f", {node['maxLength']} at most" if "maxLength" in node else ""
         )
     return text
 
@@ -186,7 +193,7 @@ def _example(node: Node) -> str | None:
 
 def _unquoted(value: object) -> str:
     """A value without the quotes that YAML does not need; a placeholder in braces needs them."""
-    return re.sub(r'"([\w.*:/-]+)"', r"\1", show(value))
+    return re.sub(r'"([\w./-][\w.*:/-]*)"', r"\1", show(value))  # a * in front is an alias's
 
 
 def _unknown_key(path: KeyPath, location: tuple[str | int, ...]) -> str:
@@ -294,7 +301,8 @@ def _switch_remedy(value: object, node: Node) -> str:
 
 
 def _option_remedy(value: object, node: Node) -> str:
-    options = node.get("enum") or [node["const"]]
+    inner = node["anyOf"][0] if "anyOf" in node else node
+    options = [str(option) for option in inner.get("enum") or [inner["const"]]]
     near = nearest(value, options) if isinstance(value, str) else None
     return f"did you mean {near}?" if near else f"write {' or '.join(options)}"
 
@@ -310,6 +318,7 @@ _REMEDIES: dict[str, Callable[[object, Node], str]] = {
     "float_type": _number_remedy,
     "greater_than": _move("raise"),
     "greater_than_equal": _move("raise"),
+    "int_parsing_size": _option_remedy,  # of a choice between numbers
     "int_type": _number_remedy,
     "less_than": _move("lower"),
     "less_than_equal": _move("lower"),
@@ -318,6 +327,7 @@ _REMEDIES: dict[str, Callable[[object, Node], str]] = {
     "model_type": _section_remedy,
     "string_pattern_mismatch": _write_example,
     "string_too_long": _write_example,
+    "string_too_short": _write_example,
     "string_type": _text_remedy,
     "too_long": _write_example,
     "too_short": _write_example,

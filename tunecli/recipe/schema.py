@@ -41,6 +41,6 @@ def recipe_schema() -> dict[str, Any]:
         A fresh dictionary of plain JSON values; `docs/recipe.schema.json` is its published copy.
 
     >>> recipe_schema()["required"]
-    ['version', 'name', 'model', 'data', 'schedule', 'search']
+    ['version', 'name', 'schedule', 'search']
     """
     return deepcopy(shared_schema())
