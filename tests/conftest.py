@@ -1,6 +1,9 @@
-"""What holds for every test: one CPU thread, and the same random examples at every run."""
+"""What holds for every test: one CPU thread, the same random examples, a state of its own."""
 
 import os
+from collections.abc import Iterator
+
+import pytest
 
 # On a busy machine torch's threads wait for each other far longer than they work. The variable
 # reaches the processes that tests start.
@@ -14,3 +17,12 @@ torch.set_num_threads(1)
 settings.register_profile("seeded", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=1000)  # --hypothesis-profile
 settings.load_profile("seeded")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_trust(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test writes the person's own list of trusted recipes."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        yield

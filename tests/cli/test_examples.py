@@ -114,24 +114,36 @@ def test_transformers_script_answers_after_every_epoch(train: Train) -> None:
     assert list(answers[-1]) == ["test"]
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_script_is_tuned_through_its_recipe(
-    run: Run, framework: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    needs(framework)
+@pytest.fixture
+def _trusting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # the recipes say `python`: the one that runs the tests
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    tiny = ["schedule.epochs=0.2", "search.test_seeds=[7]", "search.seeds=[0]", "search.extend=0"]
+
+
+@pytest.mark.usefixtures("_trusting")
+def test_pytorch_script_is_tuned_through_its_recipe(run: Run) -> None:
+    tiny = ["schedule.epochs=0.2", "search.seeds=[0]", "search.test_seeds=[7]", "search.extend=0"]
     tiny += ["search.grid=[0.001, 0.01]", "search.resolution=null", "search.max_trials=1"]
-    recipe = RECIPES / f"script-{framework}.yaml"
-    assert run("search", recipe, *tiny).exit_code == 3  # not without trust
-    done = run("search", recipe, *tiny, "--trust", "--json")
+    assert run("search", "script-pytorch", *tiny).exit_code == 3  # not without trust
+    done = run("search", "script-pytorch", *tiny, "--trust", "--json")
     assert done.exit_code in (0, 1, 4), done.output  # hardly anything is learned in so few updates
     result = json.loads(done.stdout)
     assert [trial["state"] for trial in result["trials"]] == ["complete"]
     assert result["test"]["n"] == 1
-    assert result["schedule_is_advice"] == (framework == "transformers")
+    assert not result["schedule_is_advice"]
+
+
+@pytest.mark.usefixtures("_trusting")
+@pytest.mark.parametrize("framework", ["lightning", "transformers"])
+def test_script_is_trained_through_its_recipe(run: Run, framework: str) -> None:
+    needs(framework)
+    keys = ("learning_rate=0.01", "schedule.epochs=0.2")
+    done = run("train", f"script-{framework}", *keys, "--trust", "--test", "--json")
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert 0 <= result["test"]["accuracy"] <= 1
+    assert result["curve"][-1]["accuracy"] is not None
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

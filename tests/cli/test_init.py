@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from typer.testing import Result
 
 from tests.cli.conftest import Run
-from tunecli.recipe import load_recipe
+from tunecli.recipe import find_recipe, load_recipe
 
 TINY = (
     *("schedule.epochs=0.5", "schedule.stages=1", "training.evaluations=1"),
@@ -80,9 +80,7 @@ def test_what_init_writes_validates_and_runs_at_once(run: Run, kind: str) -> Non
 
 
 @pytest.mark.parametrize("framework", ["pytorch", "lightning", "transformers"])
-def test_starter_script_runs_at_once(run: Run, framework: str) -> None:
-    if framework != "pytorch":
-        pytest.importorskip(framework)
+def test_starter_script_is_written_beside_its_recipe(run: Run, framework: str) -> None:
     options = ("--kind", "script", "--command", "starter", "--framework", framework, "--yes")
     done = run("init", "tuning/mine.yaml", *options)
     assert done.exit_code == 0, done.output
@@ -96,9 +94,24 @@ def test_starter_script_runs_at_once(run: Run, framework: str) -> None:
     script = Path("tuning/train.py").read_text("utf-8")
     assert "tunecli search mine.yaml" in script
     assert f"train_{framework}" not in script
-    assert "train.py" in str(made("tuning/mine.yaml")["command"])
+    recipe, shipped = (
+        load_recipe("tuning/mine.yaml"),
+        load_recipe(find_recipe(f"script-{framework}")),
+    )
+    assert recipe.command == tuple(
+        word.replace(f"scripts/train_{framework}", "train") for word in shipped.command or ()
+    )
+    assert recipe.script is not None
+    assert shipped.script is not None
+    assert recipe.script.model_copy(update={"folder": shipped.script.folder}) == shipped.script
+    assert recipe.schedule.discount == shipped.schedule.discount
     assert run("validate", "tuning/mine.yaml").exit_code == 0
-    assert_ran(run("search", "tuning/mine.yaml", *TINY, "--trust"))
+
+
+def test_starter_script_runs_at_once(run: Run) -> None:
+    run("init", "--kind", "script", "--command", "starter", "--yes")
+    done = run("train", "recipe.yaml", "learning_rate=0.01", "schedule.epochs=0.2", "--trust")
+    assert done.exit_code == 0, done.output
 
 
 def test_every_key_of_the_recipe_has_a_comment(run: Run) -> None:
