@@ -26,7 +26,7 @@ TestOrNone = Annotated[float | None, AfterValidator(_leave_training_data)]
 class DigitsData(Section):
     """scikit-learn's 8×8 digits: 1797 images, ten classes, no download."""
 
-    name: Literal["digits"] = Field(description="The data set's name: digits.", examples=["digits"])
+    name: Literal["digits"] = Field(description="Selects this data set.", examples=["digits"])
     validation: float = Field(
         default=0.2, gt=0, lt=1, description="Share of the data that the search is judged on."
     )
@@ -87,7 +87,11 @@ class ImagesData(Section):
     """
 
     name: Literal["images"] = Field(description="The data's name: images.")
-    path: str = Field(min_length=1, examples=["pictures"], description="The folder.")
+    path: str = Field(
+        min_length=1,
+        examples=["pictures"],
+        description="The folder with a sub-folder for each class.",
+    )
     image_size: int = Field(
         default=32,
         ge=1,
@@ -216,7 +220,10 @@ class HuggingFaceData(Section):
     )
     channels: Literal[1, 3] = Field(default=3, description="3 for colours, 1 for grey pictures.")
     workers: int = Field(
-        default=0, ge=0, le=1024, description="Processes that decode pictures; see `images`."
+        default=0,
+        ge=0,
+        le=1024,
+        description="Processes that decode pictures; 0 decodes in the trial itself.",
     )
     train_split: str = Field(default="train", description="Name of the split that is trained on.")
     validation_split: str | None = Field(
@@ -236,14 +243,16 @@ class HuggingFaceData(Section):
         gt=0,
         lt=1,
         examples=[0.2],
-        description="That share, 0.2 by default, where `validation_split` is not given.",
+        description="Share of the training split that the search is judged on, where "
+        "`validation_split` is not given; 0.2 by default.",
     )
     test: TestOrNone = Field(
         default=None,
         gt=0,
         lt=1,
         examples=[0.2],
-        description="That share, 0.2 by default, where `test_split` is not given.",
+        description="Share of the training split that only the final training sees, where "
+        "`test_split` is not given; 0.2 by default.",
     )
     split_seed: Seed = Field(default=0, description="Seed of the split into the parts.")
 
@@ -283,7 +292,7 @@ class TorchvisionData(Section):
 
     name: Literal["torchvision"] = Field(description="The data's name: torchvision.")
     dataset: Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"] = Field(
-        examples=["MNIST"], description="The data set."
+        examples=["MNIST"], description="Which data set."
     )
     path: str = Field(
         min_length=1,
@@ -297,7 +306,9 @@ class TorchvisionData(Section):
         description="Share of the training pictures that the search is judged on; the test set is "
         "the data set's own.",
     )
-    split_seed: Seed = Field(default=0, description="Seed of that split.")
+    split_seed: Seed = Field(
+        default=0, description="Seed of the split into training and validation."
+    )
 
 
 class ImportedData(ImportSection):
@@ -309,7 +320,7 @@ class ImportedData(ImportSection):
     """
 
     name: Literal["import"] = Field(
-        default="import", description="import, or left out where `import` is given."
+        default="import", description="May be left out: `import` says it."
     )
     samples: int | None = Field(
         default=None,

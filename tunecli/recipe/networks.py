@@ -30,7 +30,7 @@ _FREEZE = Field(
 class CnnModel(Section):
     """A convolutional network: 3×3 convolutions with pooling, then one hidden layer."""
 
-    name: Literal["cnn"] = Field(description="The model's name: cnn.")
+    name: Literal["cnn"] = Field(description="Selects this model.")
     channels: Annotated[tuple[Width, ...], Field(strict=False, min_length=1, max_length=4)] = Field(
         default=(16, 32), description="Output channels of each convolution, 1 to 4 of them."
     )
@@ -43,7 +43,7 @@ class CnnModel(Section):
 class MlpModel(Section):
     """A multilayer perceptron: fully connected layers."""
 
-    name: Literal["mlp"] = Field(description="The model's name: mlp.")
+    name: Literal["mlp"] = Field(description="Selects this model.")
     hidden: Annotated[tuple[Width, ...], Field(strict=False, min_length=1)] = Field(
         default=(128, 128, 128), description="Width of each hidden layer, at least one."
     )
@@ -55,7 +55,7 @@ class MlpModel(Section):
 class LogisticModel(Section):
     """Multinomial logistic regression: one linear layer, a convex problem."""
 
-    name: Literal["logistic"] = Field(description="The model's name: logistic.")
+    name: Literal["logistic"] = Field(description="Selects this model.")
     checkpoint: str | None = _CHECKPOINT
     skip: Patterns = _SKIP
     freeze: Patterns = _FREEZE
@@ -64,7 +64,7 @@ class LogisticModel(Section):
 class LenetModel(Section):
     """A LeNet-like network for images: two padded 5×5 convolutions, hidden layers of 120 and 84."""
 
-    name: Literal["lenet"] = Field(description="The model's name: lenet.")
+    name: Literal["lenet"] = Field(description="Selects this model.")
     checkpoint: str | None = _CHECKPOINT
     skip: Patterns = _SKIP
     freeze: Patterns = _FREEZE
@@ -73,7 +73,7 @@ class LenetModel(Section):
 class DecoderModel(Section):
     """A GPT-2-style decoder for text: blocks of causal attention and MLP, tied embeddings."""
 
-    name: Literal["decoder"] = Field(description="The model's name: decoder.")
+    name: Literal["decoder"] = Field(description="Selects this model.")
     layers: int = Field(default=4, ge=1, le=256, description="Number of blocks.")
     heads: int = Field(default=4, ge=1, description="Attention heads of each block.")
     width: int = Field(
@@ -107,7 +107,7 @@ class DecoderModel(Section):
 class LstmModel(Section):
     """A recurrent language model for text: embedding, LSTM layers, one linear layer."""
 
-    name: Literal["lstm"] = Field(description="The model's name: lstm.")
+    name: Literal["lstm"] = Field(description="Selects this model.")
     layers: int = Field(default=1, ge=1, le=256, description="LSTM layers, one on another.")
     width: int = Field(default=256, ge=1, description="Width of each layer's state.")
     embedding: int = Field(default=64, ge=1, description="Width of a byte's embedding.")
@@ -120,7 +120,7 @@ class ImportedModel(ImportSection):
     """Your own network: `import` names what builds a torch.nn.Module."""
 
     name: Literal["import"] = Field(
-        default="import", description="import, or left out where `import` is given."
+        default="import", description="May be left out: `import` says it."
     )
     checkpoint: str | None = _CHECKPOINT
     skip: Patterns = _SKIP

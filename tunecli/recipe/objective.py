@@ -14,7 +14,7 @@ _TAKEN = ("accuracy", "loss", "train_loss", "steps", "samples")
 class CrossEntropyLoss(Section):
     """Cross-entropy of logits against classes; of sequences, the mean over all positions."""
 
-    name: Literal["cross_entropy"] = Field(description="The loss's name: cross_entropy.")
+    name: Literal["cross_entropy"] = Field(description="Selects this loss.")
     label_smoothing: float = Field(
         default=0.0,
         ge=0,
@@ -26,14 +26,14 @@ class CrossEntropyLoss(Section):
 class MeanSquaredError(Section):
     """Mean squared error, for regression: float targets as wide as the model's outputs."""
 
-    name: Literal["mse"] = Field(description="The loss's name: mse.")
+    name: Literal["mse"] = Field(description="Selects this loss.")
 
 
 class ImportedLoss(ImportSection):
     """Your own loss: `import` builds a function of (outputs, targets), the mean over the batch."""
 
     name: Literal["import"] = Field(
-        default="import", description="import, or left out where `import` is given."
+        default="import", description="May be left out: `import` says it."
     )
 
 

@@ -12,6 +12,7 @@ from tunecli.recipe.section import Section, broken_rule
 
 # What `{name}` stands for in a command; the script finds each in TUNECLI_NAME as well.
 PLACEHOLDERS = {
+    "python": "the Python that tunecli runs with",
     "learning_rate": "α₁, the learning rate of the first stage",
     "momentum": "β₁, the momentum of the first stage",
     "discount": "ν₁, QHM's discount of the first stage",
@@ -32,7 +33,7 @@ PLACEHOLDERS = {
     "device": "cpu or cuda:0",
 }
 _OF_THE_SCHEDULE = frozenset(PLACEHOLDERS) - {
-    *("learning_rate", "seed", "phase", "answers", "checkpoint", "folder", "device")
+    *("python", "learning_rate", "seed", "phase", "answers", "checkpoint", "folder", "device")
 }
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 

@@ -30,7 +30,7 @@ def require_metric(metric: str, others: Iterable[str]) -> None:
 
 
 class SearchSection(Section):
-    """The walk up the grid of α₁, and when it stops."""
+    """Which initial rates are tried, and when the search stops."""
 
     grid: Grid = Field(
         description="The rates α₁ to choose from, ascending, 2 to 1000 of them: a geometric or a "

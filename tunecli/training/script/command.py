@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ class ScriptCall:
             return ",".join(repr(getattr(stage, name)) for stage in stages)
 
         return {
+            "python": sys.executable,
             "learning_rate": repr(first.learning_rate),
             "momentum": repr(first.momentum),
             "discount": repr(first.discount),

@@ -42,6 +42,8 @@ def late(training: ScriptTraining) -> RunError:
 def crash(training: ScriptTraining, status: int) -> RunError:
     """It ended with another exit status than 0, or by a signal."""
     hint = "; often memory did not suffice" if status == -9 else ""
+    if any("No module named" in line for line in training.last_lines(_SHOWN_LINES)):
+        hint = '; the Python that tunecli runs with is "{python}" in the command'
     return failure(training, f"the script {describe_end(status)}{hint}")
 
 
