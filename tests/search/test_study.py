@@ -69,10 +69,23 @@ def test_records_go_round_through_the_file(path: Path) -> None:
     curve = ((0, 0.1), (2240, 0.6))
     why = "training loss not finite by update 25"
     assert [astuple(record) for record in written] == [
-        (0.1, 0, "complete", 0.8123456789012345, 70, 4480, 1.25, "walk", "", curve, {}),
-        (0.1, 1, "complete", 1 / 3, 70, 4480, 1.25, "repeat", "", curve, {}),
-        (0.2, 0, "complete", 0.9, 70, 4480, 1.25, "walk", "", curve, {}),
-        (0.2, 1, "diverged", 0.0, 70, 4480, 1.25, "repeat", why, curve, {}),
+        (
+            0.1,
+            0,
+            "complete",
+            0.8123456789012345,
+            70,
+            4480,
+            1.25,
+            "walk",
+            "",
+            curve,
+            {},
+            "validation",
+        ),
+        (0.1, 1, "complete", 1 / 3, 70, 4480, 1.25, "repeat", "", curve, {}, "validation"),
+        (0.2, 0, "complete", 0.9, 70, 4480, 1.25, "walk", "", curve, {}, "validation"),
+        (0.2, 1, "diverged", 0.0, 70, 4480, 1.25, "repeat", why, curve, {}, "validation"),
     ]
     assert study.records() == tuple(written)
     assert _open(path).records() == tuple(written)
@@ -198,7 +211,7 @@ def test_cancelled_trial_is_billed_and_no_evidence(path: Path) -> None:
     number = study.begin(Assignment(0.1, 0, 5))
     record = study.cancel(number, updates=3, samples=192, seconds=0.5)
     assert astuple(record) == (
-        0.1, 5, "cancelled", None, 3, 192, 0.5, "walk", "", (), {},
+        0.1, 5, "cancelled", None, 3, 192, 0.5, "walk", "", (), {}, "validation",
     )  # fmt: skip
     assert _open(path).records() == (record,)
     assert study.unfinished() == {}
