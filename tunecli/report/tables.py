@@ -98,11 +98,12 @@ def search_summary(result: dict[str, Any], samples: int | None) -> Group:
     if test is not None:
         spread = "" if test["std"] is None else f" ± {test['std']:.4f}"
         seeds = count(test["n"], "fresh seed")
+        tested = test.get("split", "test") == "test"
         grid.add_row(
-            "Test",
+            "Test" if tested else "Final",
             f"{test['metric']} {test['mean']:.4f}{spread} "
             f"(mean{' ± std' if spread else ''}, n = {seeds}; "
-            f"{'test set read once' if test['split'] == 'test' else 'validation, no test set'})",
+            f"{'test set read once' if tested else 'on the validation set'})",
         )
     cancelled = spent["cancelled"]["samples"]
     ahead = f", {count(cancelled, 'sample')} of it ahead and not needed" if cancelled else ""
@@ -116,7 +117,7 @@ def search_summary(result: dict[str, Any], samples: int | None) -> Group:
     parts: list[RenderableType] = [Text(), grid]
     if result["schedule"]:
         schedule = Schedule.from_list(result["schedule"])
-        if result["schedule_is_advice"]:
+        if result.get("schedule_is_advice"):
             parts += [Text(), Text("Advice: what follows from this rate", style="bold")]
         parts += [Text(), schedule_table(schedule, training_samples=samples)]
     parts += warning_lines(result["warnings"])
