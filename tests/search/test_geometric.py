@@ -227,3 +227,33 @@ def test_best_is_the_best_of_what_was_tried(values: list[int], patience: int) ->
     table = {rate: value / 64 for rate, value in zip(rates, values, strict=True)}
     stop, tried = run(rule, dict(table))
     assert stop.value == max(table[rate] for rate in tried)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    exponent=st.integers(-10, 10),
+    shift=st.sampled_from([0.0, 0.0, -64.0, 512.0]),
+    repeats=st.integers(1, 3),
+)
+def test_unit_of_a_metric_changes_nothing_where_its_scale_is_known(
+    seed: int, exponent: int, shift: float, repeats: int
+) -> None:
+    """Values, baseline and perfect value in another unit: the same rates in the same order."""
+    scale = 2.0**exponent  # no rounding, and neither do the values below have any
+
+    def walk(scale: float, shift: float) -> list[float]:
+        draw = random.Random(seed)
+        shape = {rate: draw.randint(300, 900) / 1024 for rate in grid(9)}
+        rule = MonotoneRule(
+            learning_rates=grid(9), perfect=3 * scale + shift, repeats=repeats, extend=2
+        )
+        told: list[Observation] = []
+        while isinstance(decision := decide(rule, told), Continue):
+            rate = decision.learning_rate
+            value = shape.get(rate, 0.25) + draw.randint(-8, 8) / 1024
+            told.append(
+                Observation(rate, value * scale + shift, baseline=shift, repeat=decision.repeat)
+            )
+        return [each.learning_rate for each in told]
+
+    assert walk(scale, shift) == walk(1.0, 0.0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from tunecli.data.load import Split
-from tunecli.recipe import find_recipe, load_recipe
+from tunecli.recipe import Recipe, find_recipe, load_recipe
 from tunecli.search.metric import metric_of
 from tunecli.training import CurvePoint, Evaluation, TrialOutcome
 
@@ -91,3 +91,20 @@ def test_value_of_a_finished_trial_is_its_last_evaluation() -> None:
 def test_direction_and_perfect_value_follow_the_metric() -> None:
     assert (ACCURACY.maximize, ACCURACY.perfect) == (True, 1.0)
     assert (LOSS.maximize, LOSS.perfect) == (False, 0.0)
+
+
+def test_nothing_is_known_of_the_least_loss_that_a_script_can_report() -> None:
+    """A log-likelihood goes below zero: −226 is not further from perfect than −2."""
+    recipe = Recipe.model_validate(
+        {
+            "version": 1,
+            "name": "flow",
+            "command": ["train", "{learning_rate}"],
+            "schedule": {"batch_size": 8, "steps": 10},
+            "search": {"grid": [0.1, 0.2], "metric": "loss"},
+        }
+    )
+    metric = metric_of(recipe)
+    assert (metric.maximize, metric.perfect) == (False, None)
+    assert metric.baseline(Evaluation(loss=-2.0, accuracy=None)) == -2.0
+    assert metric.worst(Evaluation(loss=-2.0, accuracy=None), 10.0) > -2.0

@@ -205,11 +205,12 @@ class _Geometric:
         return max(values) - min(values) > _APART * self._point()
 
     def _point(self) -> float:
-        best = self.evidence.best
+        """A hundredth: of a share or of per cent, of the gap to perfect, or of the best value."""
+        best, perfect = self.evidence.best, self.rule.perfect
         if best is None or best.value is None:
             return 0.0
-        if self.rule.maximize and 0 < best.value <= 100:
-            return 0.01 if best.value <= 1 else 1.0
-        if best.baseline is not None and self.rule.perfect is not None:
-            return abs(self.rule.perfect - best.baseline) / 100
+        if self.rule.maximize and perfect in (1.0, 100.0) and 0 < best.value <= perfect:
+            return perfect / 100
+        if best.baseline is not None and perfect is not None:
+            return abs(perfect - best.baseline) / 100
         return abs(best.value) / 100

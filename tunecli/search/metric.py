@@ -96,7 +96,8 @@ def metric_of(recipe: Recipe) -> Metric:
     if name == "accuracy":
         return Metric(name, True, 1.0, None, _share_of_the_largest)
     # of a person's own loss nothing is known, not even that it is never below zero
-    perfect = None if recipe.command is None and recipe.loss.name == "import" else 0.0
+    own = recipe.command is not None or recipe.loss.name == "import"
+    perfect = None if own else 0.0
     return Metric(name, False, perfect, None, _entropy if classifies else None)
 
 
