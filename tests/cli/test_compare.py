@@ -118,3 +118,12 @@ def test_light_help_of_compare_imports_nothing_heavy() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "tpe-hyperband" in done.stdout
+
+
+def test_compare_refuses_what_the_other_methods_do_not_know(run: Run, quick: Path) -> None:
+    keys = ["loss={name: cross_entropy, label_smoothing: 0.1}", "training.micro_batch_size=4"]
+    done = run("compare", quick, *keys, *FEW, "--run", "r")
+    assert done.exit_code == 2
+    assert "loss must be cross_entropy, plain, for `tunecli compare` but got label" in done.stderr
+    assert "training.micro_batch_size must be left out for `tunecli compare`" in done.stderr
+    assert not Path("r").exists()

@@ -266,3 +266,12 @@ def test_stability_measured_is_a_run_that_can_be_shown_again(run: Run, trained: 
     table = run("stability", "--resume", "measured").stdout
     assert "measured/predicted" in table
     assert "2a/π" in table
+
+
+@pytest.mark.parametrize("more", [[], ["--empirical"]])
+def test_stability_refuses_another_loss_than_it_measures(run: Run, more: list[str]) -> None:
+    minimum = train(run, "loss={name: cross_entropy, label_smoothing: 0.1}", "schedule.steps=2")
+    done = run("stability", "--checkpoint", minimum, *more, "--device", "cpu")
+    assert done.exit_code == 2
+    assert "loss must be cross_entropy, plain, for `tunecli stability`" in done.stderr
+    assert sorted(path.name for path in Path().iterdir()) == ["bowl.yaml", "minimum"]

@@ -58,6 +58,10 @@ def pairs():
     return dict.fromkeys(("train", "validation", "test"), [(X[0], 1), (X[1], 0)])
 
 
+def column():
+    return dict.fromkeys(("train", "validation", "test"), (X, Y[:, None].int()))
+
+
 def odd(what):
     made = {
         "no mapping": 3,
@@ -67,6 +71,9 @@ def odd(what):
         "empty": {"train": []},
         "number": {"train": 5},
         "objects": {"train": (np.array([None, "a"]), np.array([1, 2]))},
+        "nan": {"train": (X.where(X != 8, torch.nan), Y)},
+        "infinite": {"train": (X, Y.double() / 0)},
+        "ends": {"train": (X, Y), "validation": (X, Y), "test": exit},
         "broken test": {"train": (X, Y), "validation": (X, Y), "test": lambda: 1 / 0},
     }
     return made[what]
@@ -160,12 +167,30 @@ def test_facts_are_the_recipes_and_run_nothing(build: Any) -> None:
         ("nothing", r"train split .* one at least, but got shapes \(0, 2\) and \(0,\)"),
         ("empty", r"train split of data\.import must be of at least one sample but got 0"),
         ("number", r"train split .* or a Dataset with __len__ and __getitem__, but got int"),
+        ("nan", r"inputs of the train split .* NaN or infinity in 1 of 12 samples; .* sample 4:"),
+        ("infinite", r"targets of the train split of .* in 12 of 12 samples; .* is sample 0:"),
         ("objects", r"train split of data\.import must be tensors or arrays of numbers but got n"),
     ],
 )
 def test_what_are_no_splits_is_named(build: Any, what: str, message: str) -> None:
     with pytest.raises(InvalidValueError, match=message):
         load_splits(build("odd", {"what": what}), ("train", "validation"))
+
+
+def test_labels_in_a_column_are_labels(build: Any) -> None:
+    targets = load_splits(build("column"), ("train",)).in_memory("train").targets
+    assert targets.tolist() == [number % 3 for number in range(12)]
+
+
+def test_size_that_the_recipe_says_is_held_against_the_data(build: Any) -> None:
+    assert len(load_splits(build("mapping", samples=12), ("train",))["train"]) == 12
+    with pytest.raises(InvalidValueError, match=r"data\.samples must be 12, .* but got 13"):
+        load_splits(build("mapping", samples=13), ("train",))
+
+
+def test_test_set_that_ends_the_program_does_not_end_ours(build: Any) -> None:
+    with pytest.raises(UserCodeError, match="data, asked for the test set, raised SystemExit"):
+        load_splits(build("odd", {"what": "ends"}), ("test",))
 
 
 def test_error_of_the_persons_code_is_theirs(build: Any) -> None:

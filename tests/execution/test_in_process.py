@@ -22,6 +22,7 @@ from tunecli.schedule import Schedule, Stage
 from tunecli.training import Trial, TrialOutcome
 from tunecli.training.build import build_trial
 from tunecli.training.protocol import NotYetError
+from tunecli.user_code import UserCodeError
 
 TOTAL = 12
 SCHEDULE = Schedule(
@@ -69,10 +70,12 @@ def run(
     on_progress: Callable[[Trial], None] = lambda _: None,
     finish: Callable[[Trial], dict[str, Any]] | None = None,
     checkpoint_every_s: float = 0.0,
+    own_code: bool = False,
 ) -> tuple[TrialOutcome, dict[str, Any]]:
     return execute(
         make,
         path,
+        own_code=own_code,
         interrupt=interrupt or Interrupt(),
         checkpoint_every_s=checkpoint_every_s,
         on_progress=on_progress,
@@ -494,7 +497,7 @@ def test_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
         run(tmp_path / "file" / "0001")
 
 
-def failing(error: Exception) -> Callable[[], Trial]:
+def failing(error: BaseException) -> Callable[[], Trial]:
     """A trial whose eighth update fails."""
 
     def make() -> Trial:
@@ -528,6 +531,22 @@ def test_error_in_the_training_is_not_an_outcome(tmp_path: Path) -> None:
         run(tmp_path, make=failing(ZeroDivisionError()))
     assert not (tmp_path / "outcome.json").exists()
     assert (tmp_path / "checkpoint.pt").exists()
+
+
+def test_error_of_the_recipes_code_is_a_sentence_and_its_traceback_is_in_the_log(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(UserCodeError, match=rf"code, in {tmp_path}, raised ValueError: wide"):
+        run(tmp_path, make=failing(ValueError("wide")), own_code=True)
+    assert "Traceback" in log(tmp_path)
+    assert "ValueError: wide" in log(tmp_path)
+    assert not (tmp_path / "outcome.json").exists()
+    with pytest.raises(RunError, match="ours"):
+        run(tmp_path, make=failing(RunError("ours")), own_code=True)
+    with pytest.raises(RunError, match="memory did not suffice"):
+        run(tmp_path, make=failing(torch.OutOfMemoryError("full")), own_code=True)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, make=failing(KeyboardInterrupt()), own_code=True)
 
 
 def test_too_little_memory_is_a_sentence_and_not_divergence(

@@ -1,15 +1,22 @@
+import itertools
+import sys
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from tunecli.data.load import load_splits
+from tunecli.errors import InvalidValueError, TunecliError
 from tunecli.optim import QHM
 from tunecli.recipe import derive_schedule, find_recipe, load_recipe
 from tunecli.training import CentralizedTraining, Trial
 from tunecli.training.asynchronous.build import measure_delay
 from tunecli.training.asynchronous.simulated import SimulatedTraining
-from tunecli.training.build import build_trial
+from tunecli.training.build import build_trial, caveats
+
+_numbers = itertools.count()
 
 SMALL = ["schedule.epochs=1", "schedule.stages=2", "training.evaluations=3"]
 
@@ -160,3 +167,167 @@ def test_clock_delay_is_measured_without_training() -> None:
     delay = measure_delay(recipe, splits, device=torch.device("cpu")).delay
     assert sum(delay.counts) == 10_000
     assert delay.counts[1] > 0
+
+
+class Write:
+    """Writes modules of a person's own, each under a name of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, text: str) -> str:
+        name = f"own_part_{next(_numbers)}.py"
+        (self.folder / name).write_text(text)
+        return name
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return Write(tmp_path)
+
+
+def caveats_of(*overrides: str, model: str = "{name: mlp, hidden: [5]}") -> list[str]:
+    recipe = load_recipe(find_recipe("digits-logistic"), [*SMALL, f"model={model}", *overrides])
+    return caveats(recipe, load_splits(recipe.data, ("train",)))
+
+
+def test_plain_training_has_no_caveat() -> None:
+    assert caveats_of() == []
+    assert caveats_of("training.micro_batch_size=5") == []
+
+
+def test_batch_norm_in_micro_batches_is_a_caveat(own: Write) -> None:
+    name = own(
+        "from torch import nn\n"
+        "def build():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10))"
+    )
+    model = f"{{import: '{name}:build', folder: '{own.folder}'}}"
+    (sentence,) = caveats_of("training.micro_batch_size=5", model=model)
+    assert sentence.startswith("batch norm (1) takes its statistics over")
+    assert caveats_of(model=model) == []
+
+
+def test_weighted_loss_in_micro_batches_is_a_caveat(own: Write) -> None:
+    name = own(
+        "import torch\ndef build():\n    return torch.nn.CrossEntropyLoss(weight=torch.ones(10))"
+    )
+    loss = f"loss={{import: '{name}:build', folder: '{own.folder}'}}"
+    (sentence,) = caveats_of("training.micro_batch_size=5", loss)
+    assert sentence.startswith("the loss is a mean weighted by class")
+    assert caveats_of(loss) == []
+
+
+def test_optimizer_without_momentum_and_discount_is_a_caveat(own: Write) -> None:
+    (sentence,) = caveats_of("optimizer={import: 'torch.optim:SGD'}")
+    assert "the learning rate alone" in sentence
+    name = own("from tunecli import QHM\ndef build(parameters, lr): return QHM(parameters, lr)")
+    qhm = f"optimizer={{import: '{name}:build', folder: '{own.folder}'}}"
+    assert caveats_of(qhm) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("return torch.optim.SGD(parameters, lr=0.1)", "has 0.1 whatever is given; pass lr on"),
+        ("return 3", "must build a torch.optim.Optimizer but got int"),
+        ("raise OSError('disk')", "optimizer raised OSError: disk at "),
+        (
+            "made = torch.optim.SGD(parameters, lr); del made.param_groups[0]['lr']; return made",
+            "must have an lr in every group",
+        ),
+    ],
+)
+def test_optimizer_that_cannot_be_used_is_refused(own: Write, code: str, sentence: str) -> None:
+    name = own(f"import torch\ndef build(parameters, lr):\n    {code}")
+    with pytest.raises(TunecliError) as caught:
+        caveats_of(f"optimizer={{import: '{name}:build', folder: '{own.folder}'}}")
+    assert sentence in str(caught.value)
+
+
+def test_own_rate_of_an_optimizer_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match="lr, which is what is searched"):
+        caveats_of("optimizer={import: 'torch.optim:SGD', args: {lr: 0.1}}")
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("return lambda inputs: inputs[1:]", "must return as many inputs as it got"),
+        ("return lambda inputs: None", "must return as many inputs as it got"),
+        ("return lambda inputs: inputs / nothing", "augmentation raised NameError"),
+        ("return 3", "must build a function of the inputs but got int"),
+    ],
+)
+def test_augmentation_that_cannot_be_used_is_refused(own: Write, code: str, sentence: str) -> None:
+    name = own(f"def build():\n    {code}")
+    with pytest.raises(TunecliError) as caught:
+        built(f"augmentation={{import: '{name}:build', folder: '{own.folder}'}}").training.step()
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["model", "loss", "augmentation"])
+def test_imports_of_the_recipe_are_what_trains(own: Write, key: str) -> None:
+    codes = {
+        "model": "import torch\ndef build(): return torch.nn.Sequential("
+        "torch.nn.Flatten(), torch.nn.Linear(64, 10, bias=False))",
+        "loss": "def build(): return lambda outputs, targets: 7 + 0 * outputs.mean()",
+        "augmentation": "def build(): return lambda inputs: 0 * inputs",
+    }
+    name = own(codes[key])
+    trial = built(f"{key}={{import: '{name}:build', folder: '{own.folder}'}}")
+    loss = trial.training.step().item()
+    network = training_of(trial).model
+    if key == "model":
+        assert [tuple(p.shape) for p in network.parameters()] == [(10, 64)]
+    elif key == "loss":
+        assert loss == 7
+    else:  # of blank images the bias alone is learned
+        (layer,) = (each for each in network.modules() if isinstance(each, torch.nn.Linear))
+        assert layer.bias.grad is not None
+        assert layer.bias.grad.abs().sum() > 0
+        assert layer.weight.grad is not None
+        assert layer.weight.grad.abs().sum() == 0
+
+
+def test_own_model_reaches_worker_processes_and_frozen_weights_stay(own: Write) -> None:
+    name = own(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.body, self.head = torch.nn.Linear(64, 5), torch.nn.Linear(5, 10)\n"
+        "    def forward(self, x):\n"
+        "        return self.head(self.body(x.flatten(1)))"
+    )
+    model = f"model={{import: '{name}:Net', folder: '{own.folder}', freeze: ['body.*']}}"
+    section = "{num_workers: 2, engine: processes}"
+    trial = asynchronous(section, model, "training.weight_decay=0.1", "training.evaluations=1")
+    before = trial.training.weights()
+    with closing(trial.training):
+        assert not trial.run().diverged
+        after = trial.training.weights()
+    assert [name for name in before if torch.equal(before[name], after[name])] == [
+        "body.weight",
+        "body.bias",
+    ]
+
+
+@pytest.mark.parametrize(("label", "shown"), [(3, "3"), (-1, "-1")])
+def test_label_that_a_named_model_has_no_output_for_is_refused(
+    own: Write, label: int, shown: str
+) -> None:
+    name = own(
+        "import torch\n"
+        "def build():\n"
+        "    x, y = torch.zeros(9, 4), torch.arange(9) % 3\n"
+        f"    held = x, torch.full((9,), {label})\n"
+        "    return {'train': (x, y), 'validation': held, 'test': held}"
+    )
+    data = f"data={{import: '{name}:build', folder: '{own.folder}'}}"
+    keys = (data, "schedule.batch_size=3")
+    with pytest.raises(InvalidValueError, match=rf"validation split must be in 0 … 2, .* {shown};"):
+        built(*keys)
+    linear = "{import: 'torch.nn:Linear', args: {in_features: 4, out_features: 10}}"
+    built(*keys, f"model={linear}")  # what it has outputs for is its affair

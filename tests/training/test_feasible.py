@@ -231,3 +231,80 @@ def test_budget_of_a_script_in_epochs_needs_the_size_of_its_data() -> None:
     assert "must stand beside script.samples, the size of the training set" in sentence
     recipe["script"] = {"samples": 100}
     assert list(problems(Recipe.model_validate(recipe))) == []
+
+
+OWN = {"import": "nets.py:make"}
+ASYNCHRONOUS = {"algorithm": "asynchronous", "asynchronous": {"num_workers": 4}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "key", "words"),
+    [
+        ({"training": ASYNCHRONOUS, "augmentation": OWN}, "augmentation", "asynchronous"),
+        ({"training": ASYNCHRONOUS, "optimizer": OWN}, "optimizer", "asynchronous"),
+        ({"training": ASYNCHRONOUS, "metrics": {"f1": OWN}}, "metrics", "asynchronous"),
+        (
+            {"training": ASYNCHRONOUS | {"micro_batch_size": 2}},
+            "training.micro_batch_size",
+            "asynchronous",
+        ),
+        (
+            {"training": ASYNCHRONOUS, "loss": {"name": "cross_entropy", "label_smoothing": 0.1}},
+            "loss",
+            "label smoothing",
+        ),
+        (
+            {"training": {"reset_momentum": True}, "optimizer": OWN},
+            "training.reset_momentum",
+            "buffers are not known",
+        ),
+        (
+            {"training": {"weight_decay": 0.1}, "optimizer": OWN},
+            "training.weight_decay",
+            "give it to the optimizer",
+        ),
+        ({"optimizer": OWN | {"args": {"lr": 0.1}}}, "optimizer.args", "what is searched"),
+    ],
+)
+def test_keys_that_would_be_ignored_are_named(
+    said: Said, sections: dict[str, Any], key: str, words: str
+) -> None:
+    ((found, sentence),) = said("features", "mlp", **sections)
+    assert found == key
+    assert words in sentence
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"optimizer": OWN | {"args": {"weight_decay": 0.1}}},
+        {"training": ASYNCHRONOUS | {"weight_decay": 0.1, "reset_momentum": True}},
+        {"training": {"weight_decay": 0.1, "micro_batch_size": 3}, "augmentation": OWN},
+        {"loss": OWN | {"name": "import"}, "metrics": {"f1": OWN}},
+    ],
+)
+def test_own_code_that_is_known_is_not_complained_about_and_not_run(
+    said: Said, sections: dict[str, Any]
+) -> None:
+    assert said("features", "mlp", **sections) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "path"),
+    [
+        ({"search": SEARCH | {"strategy": "probe"}}, ("search", "strategy")),
+        ({"training": ASYNCHRONOUS}, ("command",)),
+    ],
+)
+def test_what_a_script_cannot_be_told_is_named(keys: dict[str, Any], path: tuple[str, ...]) -> None:
+    recipe = Recipe.model_validate(
+        {
+            "version": 1,
+            "name": "x",
+            "command": ["python", "train.py", "{learning_rate}"],
+            "schedule": SCHEDULE,
+            "search": SEARCH,
+        }
+        | keys
+    )
+    assert [found for found, _ in problems(recipe)] == [path]

@@ -13,6 +13,7 @@ from tunecli.recipe import Recipe, load_recipe
 from tunecli.report.compare_save import save_comparison
 from tunecli.report.compare_view import CompareView, comparison_summary
 from tunecli.search.compare.run import Plan, run_comparison
+from tunecli.training.limits import require_known
 
 
 def start(
@@ -31,6 +32,7 @@ def start(
         algorithm,
         "the other optimizers know no delay; compare a recipe without one",
     )
+    require_known(recipe, "compare")
     return running.start("compare", recipe, path, device, plan=asdict(plan), command=command)
 
 

@@ -22,6 +22,7 @@ from tunecli.recipe.trust import require_trust
 from tunecli.report.stability_save import save_stability
 from tunecli.report.stability_table import checkpoint_summary, measured_summary
 from tunecli.report.stability_view import StabilityView
+from tunecli.training.limits import require_known
 
 
 def weights_of(checkpoint: Path) -> Path:
@@ -50,6 +51,7 @@ def _recipe_of(weights: Path) -> Path:
 def _trusted_recipe_of(weights: Path, trusted: bool) -> Recipe:
     path = _recipe_of(weights)
     recipe = load_recipe(path)
+    require_known(recipe, "stability")
     require_trust(recipe, path, trusted)
     return recipe
 

@@ -1,14 +1,13 @@
 """A person's own data: what a recipe's `data.import` builds, as splits."""
 
-import random
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tunecli.data.dataset import AnySplit, DatasetSplit, Split, Splits
 from tunecli.data.splits import SplitName
 from tunecli.errors import InvalidValueError, require
-from tunecli.user_code import build_from, failed
+from tunecli.user_code import build_from, failed, repeatable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,26 +20,38 @@ def load_imported(data: "ImportedData", names: Iterable[SplitName]) -> Splits:
 
     The code runs with Python's, numpy's and torch's global generators seeded with 0 and put back
     afterwards: a random split is the same in every process and after an interruption. Inputs are
-    taken as they are. Numbers of 64 bits become 32 bits, labels of shape (n,) int64.
+    taken as they are. Numbers of 64 bits become 32 bits, labels of shape (n,) or (n, 1) int64 of
+    shape (n,).
 
     Returns:
         `num_classes` is the recipe's, or one more than the largest training label, or the width of
         numbers to predict; 0 where training is a Dataset, which does not tell.
 
     Raises:
-        InvalidValueError: Something else than splits is built.
+        InvalidValueError: Something else than splits is built, or not what the recipe says of it,
+            or arrays that are not finite.
         UserCodeError: The code raised an error.
     """
     import torch
 
-    with _seeded():
+    with torch.random.fork_rng(devices=[]), repeatable(0):
+        torch.default_generator.manual_seed(0)
         built = build_from("data", data)
         splits: dict[SplitName, AnySplit] = {
             name: _split(_part(built, name, data), name, data)
             for name in dict.fromkeys(("train", *names))
         }
     train = splits["train"]
-    ((inputs, _),) = train.batches([torch.tensor([0])])
+    require(
+        data.samples in (None, len(train)),
+        "data.samples",
+        f"{len(train)}, the size of the training set that {data.import_} builds,",
+        data.samples,
+        "correct it, or leave it out",
+    )
+    # one sample is no work for processes
+    alone = replace(train, workers=0) if isinstance(train, DatasetSplit) else train
+    ((inputs, _),) = alone.batches([torch.tensor([0])])
     classes = data.num_classes or _outputs(train)
     wanted = {name: splits[name] for name in names}
     return Splits(wanted, tuple(inputs.shape[1:]), classes)
@@ -57,7 +68,7 @@ def _part(built: Any, name: SplitName, data: "ImportedData") -> Any:
     if name == "test" and callable(part) and not hasattr(part, "__getitem__"):
         try:
             return part()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise failed("data, asked for the test set,", error) from error
     return part
 
@@ -71,8 +82,11 @@ def _split(part: Any, name: SplitName, data: "ImportedData") -> AnySplit:
             "inputs and targets of as many samples, one at least,",
             f"shapes {tuple(inputs.shape)} and {tuple(targets.shape)}",
         )
-        integers = not targets.is_floating_point() and targets.ndim == 1
-        return Split(inputs, targets.long() if integers else targets)
+        if not targets.is_floating_point() and targets.shape[1:] in ((), (1,)):
+            targets = targets.flatten().long()
+        for which, values in (("inputs", inputs), ("targets", targets)):
+            _require_finite(values, f"the {which} of the {name} split of data.import")
+        return Split(inputs, targets)
     if not (hasattr(part, "__len__") and hasattr(part, "__getitem__")) or isinstance(part, Mapping):
         raise InvalidValueError(
             f"the {name} split of data.import must be a pair (inputs, targets) of tensors or "
@@ -95,6 +109,20 @@ def _tensor(values: Any, name: SplitName) -> "Tensor":
     return tensor.float() if tensor.dtype == torch.float64 else tensor
 
 
+def _require_finite(values: "Tensor", what: str) -> None:
+    if not (values.is_floating_point() or values.is_complex()):
+        return
+    broken = (~values.isfinite()).flatten(1).any(1) if values.ndim > 1 else ~values.isfinite()
+    count = int(broken.sum())
+    require(
+        count == 0,
+        what,
+        "finite",
+        f"NaN or infinity in {count} of {len(values)} samples",
+        f"the first one is sample {int(broken.long().argmax())}: clean it, or leave it out",
+    )
+
+
 def _outputs(train: AnySplit) -> int:
     if not isinstance(train, Split):
         return 0
@@ -107,20 +135,3 @@ def _outputs(train: AnySplit) -> int:
 def _shown(value: Any) -> str:
     shape = getattr(value, "shape", None)
     return type(value).__name__ + (f" of shape {tuple(shape)}" if shape is not None else "")
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    import numpy as np
-    import torch
-
-    before, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002  # what others' code uses
-    with torch.random.fork_rng(devices=[]):
-        random.seed(0)
-        np.random.seed(0)  # noqa: NPY002
-        torch.default_generator.manual_seed(0)
-        try:
-            yield
-        finally:
-            random.setstate(before)
-            np.random.set_state(numpys)  # noqa: NPY002

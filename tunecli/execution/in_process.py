@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any, TypeVar
 
 import torch
 
-from tunecli.errors import InterruptedRunError, RunError
+from tunecli.errors import InterruptedRunError, RunError, TunecliError
 from tunecli.execution.files import aside_of, read_json, write_aside, write_json
 from tunecli.execution.interrupt import StopRequest
 from tunecli.training import CurvePoint, Evaluation, TrialOutcome
 from tunecli.training.protocol import RunnableTrial
+from tunecli.user_code import failed
 
 T = TypeVar("T", bound=RunnableTrial)
 
@@ -45,6 +47,10 @@ class TrialFolder:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
         except OSError:
             pass
+
+    def log_error(self, error: BaseException) -> None:
+        """Append an error's whole traceback."""
+        self.log("failed\n" + "".join(traceback.format_exception(error)).rstrip())
 
     def drop_checkpoint(self) -> None:
         """Remove the checkpoint, and what a kill left of the next one."""
@@ -80,6 +86,7 @@ def execute(
     checkpoint_every_s: float,
     on_progress: Callable[[T], None],
     finish: Callable[[T], dict[str, Any]] | None = None,
+    own_code: bool = False,
 ) -> tuple[TrialOutcome, dict[str, Any]]:
     """Run a trial to its end, or go on with one that was stopped.
 
@@ -94,6 +101,8 @@ def execute(
         on_progress: Called after every piece of training.
         finish: Called once with the finished trial; what it returns is stored with the outcome
             (the final training evaluates the test set here).
+        own_code: Whether the trial runs code that a recipe names: an error that is none of ours is
+            then that code's, a wrong shape in its model for example.
 
     Returns:
         The outcome, and what `finish` returned.
@@ -101,6 +110,7 @@ def execute(
     Raises:
         InterruptedRunError: A stop was requested; a checkpoint was written first.
         RunError: A result cannot be written, or the device's memory does not suffice.
+        UserCodeError: The recipe's own code raised an error; the trial's log has the traceback.
     """
     folder = TrialFolder(path)
     if folder.outcome.exists():
@@ -118,6 +128,13 @@ def execute(
             f"the device's memory did not suffice for {path}; free it, then go on with --resume, "
             "or start again with a smaller schedule.batch_size or model"
         ) from error
+    except Exception as error:
+        if isinstance(error, TunecliError) and error.__cause__ is None:
+            raise  # a sentence of ours, and nobody's traceback
+        folder.log_error(error)
+        if isinstance(error, TunecliError) or not own_code:
+            raise
+        raise failed(f"the recipe's code, in {path},", error) from error
     write_json(folder.outcome, {"outcome": asdict(outcome), "extra": extra})
     folder.drop_checkpoint()
     how = "diverged: " if outcome.diverged else "given up: " if outcome.given_up else "finished"

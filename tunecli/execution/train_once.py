@@ -20,6 +20,7 @@ from tunecli.execution.in_process import execute
 from tunecli.execution.interrupt import Interrupt, check_stop
 from tunecli.execution.run_folder import RunFolder
 from tunecli.recipe import Recipe, delay_scaling, derive_schedule, require_learning_rate
+from tunecli.recipe.trust import code_of
 from tunecli.schedule import unmet_conditions
 from tunecli.schedule.asynchronous import DelayScaling
 from tunecli.training import Trial, TrialOutcome
@@ -121,6 +122,7 @@ def train_once(
                     log=folder / "workers.log",
                 ),
                 finish=finish,
+                own_code=bool(code_of(recipe)),
                 **common,
             )
         warnings = [

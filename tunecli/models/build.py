@@ -14,7 +14,7 @@ from tunecli.models.lenet import LeNet
 from tunecli.models.limits import most_convolutions, shape_misfit
 from tunecli.models.lstm import LSTM
 from tunecli.models.weights import freeze, load_checkpoint
-from tunecli.user_code import build_from
+from tunecli.user_code import build_from, repeatable
 
 if TYPE_CHECKING:
     from tunecli.recipe.networks import AnyModel
@@ -47,7 +47,7 @@ def build_model(
         UserCodeError: An imported model raised an error.
         RunError: The checkpoint cannot be read.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), repeatable(seed):
         torch.default_generator.manual_seed(seed)  # the CPU's alone, unlike torch.manual_seed
         built = _built(model, input_shape, num_classes)
     if model.checkpoint is not None:
@@ -64,6 +64,12 @@ def _built(model: "AnyModel", input_shape: Sequence[int], num_classes: int) -> n
                 f"model.import must build a torch.nn.Module but {model.import_} built "
                 f"{type(built).__name__}; return the network"
             )
+        require(
+            any(parameter.requires_grad for parameter in built.parameters()),
+            "model.import",
+            "a network with parameters to train",
+            f"{model.import_}, which built {type(built).__name__} without any",
+        )
         return built
     require(
         num_classes >= 1,

@@ -1,8 +1,10 @@
 """What the recipe's metric means: direction, perfect value, and what nothing learned comes to."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tunecli.errors import InvalidValueError
 from tunecli.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -35,14 +37,24 @@ class Metric:
     of_frequencies: "Callable[[Tensor], float] | None" = None
 
     def of(self, evaluation: "Evaluation | CurvePoint") -> float:
-        """The metric's value in an evaluation."""
+        """The metric's value in an evaluation; NaN of a person's metric that was not measured.
+
+        Raises:
+            InvalidValueError: The outputs are no logits of the targets' classes, and the accuracy
+                is asked for.
+        """
         if self.name == "accuracy":
-            assert evaluation.accuracy is not None  # training/feasible.py and evaluate see to it
+            if evaluation.accuracy is None:  # of a person's own model or data: known only now
+                raise InvalidValueError(
+                    "search.metric must be loss, or one of metrics, where the model's outputs are "
+                    "not one logit per class of the targets but got accuracy; write `metric: loss`"
+                )
             return evaluation.accuracy
         if self.name == "loss":
             assert evaluation.loss is not None
             return evaluation.loss
-        return evaluation.metrics[self.name]
+        # a loss that is not finite leaves the others unmeasured
+        return evaluation.metrics.get(self.name, math.nan)
 
     def baseline(
         self, untrained: "Evaluation | None", targets: "Tensor | None" = None
@@ -104,7 +116,8 @@ def metric_of(recipe: Recipe) -> Metric:
 def _frequencies(targets: "Tensor") -> "Tensor":
     import torch
 
-    counts = torch.bincount(targets.flatten().cpu().long()).double()
+    labels = targets.flatten().cpu().long()
+    counts = torch.bincount(labels[labels >= 0]).double()  # a person's loss may leave out others
     return counts[counts > 0] / counts.sum()
 
 

@@ -14,6 +14,7 @@ from tunecli.execution.delay import RunDelay, delay_of_run
 from tunecli.execution.in_process import spent_in
 from tunecli.execution.interrupt import check_stop
 from tunecli.recipe import Recipe, delay_scaling, derive_schedule, trial_schedule
+from tunecli.recipe.trust import code_of
 from tunecli.schedule import Schedule
 from tunecli.schedule.asynchronous import DelayScaling
 from tunecli.search.crew import Alone, Crew, Together
@@ -40,6 +41,7 @@ from tunecli.search.trials import TrialProgress, TrialResult, TrialTask
 from tunecli.search.verify import Verification, rates_beyond
 from tunecli.training.build import build_trial, caveats
 from tunecli.training.protocol import wait_for_step
+from tunecli.user_code import blamed
 
 _HORIZON = 4  # requests per worker: a trial that runs and is further off is cancelled
 
@@ -92,6 +94,7 @@ def run_search(
         InterruptedRunError: A stop was requested; the folder can be resumed.
         RunError: A file of the run cannot be read or written.
         InvalidValueError: The recipe gives no schedule.
+        UserCodeError: The recipe's own code raised an error.
     """
     with cpu_threads(recipe.training.cpu_threads):
         splits: Splits | None = None
@@ -221,7 +224,8 @@ class _Search:
             device=self._device,
         )
         steps = self._first_schedule.stages[0].steps
-        with closing(trial.training):
+        own_code = bool(code_of(self._recipe))
+        with closing(trial.training), blamed("the recipe's code, in the probe,", own_code):
             step = partial(wait_for_step, trial.training, self._check_stop)
             probe = run_ramp(schedule, lambda: step().item(), steps)
         write_json(path, asdict(probe))

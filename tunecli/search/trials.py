@@ -20,6 +20,7 @@ from tunecli.execution.in_process import spent_in
 from tunecli.execution.interrupt import StopRequest
 from tunecli.execution.workers import Context
 from tunecli.recipe import Recipe
+from tunecli.recipe.trust import code_of
 from tunecli.schedule import Schedule
 from tunecli.search.abort import Curve, gives_up
 from tunecli.search.events import Phase
@@ -136,6 +137,7 @@ def run_trial(
         outcome, extra = execute(
             partial(_own_trial, task, splits, device),
             finish=partial(_read_test, task.recipe) if final else None,
+            own_code=bool(code_of(task.recipe)),
             **common,
         )
         classes = splits["validation"].classes()

@@ -45,11 +45,18 @@ def build_trial(
         device: Where to train.
         gives_up: See `Trial`.
         log: File for what worker processes print, of trainings that have some.
+
+    Raises:
+        InvalidValueError: The data do not fit the model, or an import does not build what it
+            should.
+        UserCodeError: A person's code raised an error.
     """
+    if recipe.loss.name == "cross_entropy" and recipe.model.name != "import":
+        _require_labels(splits)
     model = build_model(
         recipe.model, input_shape=splits.input_shape, num_classes=splits.num_classes, seed=seed
     )
-    objective, section = build_objective(recipe), recipe.training
+    objective, section = build_objective(recipe, device), recipe.training
     training: Training
     if section.algorithm == "asynchronous":
         training = build_asynchronous(
@@ -84,6 +91,10 @@ def caveats(recipe: Recipe, splits: Splits) -> list[str]:
     Args:
         recipe: What is trained; its model and optimizer are built where they can matter.
         splits: What a named model must know of the data.
+
+    Raises:
+        InvalidValueError: An import does not build what it should, or an optimizer ignores lr.
+        UserCodeError: Its code raised an error.
     """
     section, found = recipe.training, []
     if section.micro_batch_size is None and recipe.optimizer is None:
@@ -98,15 +109,41 @@ def caveats(recipe: Recipe, splits: Splits) -> list[str]:
             f"statistics over training.micro_batch_size ({section.micro_batch_size}) samples and "
             "not over the batch: not the same training; group norm or layer norm has no such limit"
         )
+    if section.micro_batch_size is not None and build_objective(recipe).weighted:
+        found.append(
+            "the loss is a mean weighted by class, and the pieces of training.micro_batch_size are "
+            "weighted by their number of samples: not quite the same training"
+        )
     if recipe.optimizer is not None:
         trained = [p for p in model.parameters() if p.requires_grad]
-        groups = _optimizer_of(recipe)(trained, 1.0).param_groups
+        make = _optimizer_of(recipe)
+        groups, others = make(trained, 1.0).param_groups, make(trained, 2.0).param_groups
+        if [group["lr"] for group in groups] == [group["lr"] for group in others]:
+            raise InvalidValueError(
+                "optimizer must be made with the lr that it is given but has "
+                f"{groups[0]['lr']:g} whatever is given; pass lr on"
+            )
         if not all("momentum" in group and "discount" in group for group in groups):
             found.append(
                 "of each stage the optimizer was given the learning rate alone: it has no momentum "
                 "and discount of QHM's; the rate found is for this optimizer"
             )
     return found
+
+
+def _require_labels(splits: Splits) -> None:
+    """Every label must be one that a named model has an output for."""
+    for name, split in splits.by_name.items():
+        labels = split.classes()
+        if labels is None or labels.ndim != 1:
+            continue
+        lowest, highest = int(labels.min()), int(labels.max())
+        if not 0 <= lowest <= highest < splits.num_classes:
+            wrong = lowest if lowest < 0 else highest
+            raise InvalidValueError(
+                f"the labels of the {name} split must be in 0 … {splits.num_classes - 1}, as those "
+                f"of the training set are, but got {wrong}; set data.num_classes, or mend the data"
+            )
 
 
 def _optimizer_of(recipe: Recipe) -> MakeOptimizer:
@@ -119,11 +156,20 @@ def _optimizer_of(recipe: Recipe) -> MakeOptimizer:
         )
 
     def make(parameters: list[nn.Parameter], learning_rate: float) -> Optimizer:
+        if "lr" in section.args:
+            raise InvalidValueError(
+                "optimizer.args must not have lr, which is what is searched; remove it"
+            )
         optimizer = build_from("optimizer", section, parameters, lr=learning_rate)
         if not isinstance(optimizer, Optimizer):
             raise InvalidValueError(
                 "optimizer must build a torch.optim.Optimizer but got "
                 f"{type(optimizer).__name__}; return one"
+            )
+        if not all("lr" in group for group in optimizer.param_groups):
+            raise InvalidValueError(
+                "optimizer must have an lr in every group of parameters, for the stages to set, "
+                f"but {type(optimizer).__name__} has none; use one that has"
             )
         return optimizer
 

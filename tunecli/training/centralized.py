@@ -1,13 +1,15 @@
 """Algorithm 1 of QHM on one device: multistage quasi-hyperbolic momentum."""
 
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tunecli.data.load import AnySplit
+from tunecli.data.load import AnySplit, Split
 from tunecli.optim import QHM
 from tunecli.optim.micro_batches import backward_in_micro_batches
 from tunecli.schedule import Schedule
@@ -15,7 +17,7 @@ from tunecli.training.batches import BatchSizes, BatchStream
 from tunecli.training.evaluate import evaluate_model, weights_of
 from tunecli.training.objective import Objective
 from tunecli.training.protocol import Evaluation
-from tunecli.training.random_state import random_state, restore_random_state
+from tunecli.training.random_state import random_state, restore_random_state, seed_all
 
 MakeOptimizer = Callable[[list[nn.Parameter], float], Optimizer]
 Augmentation = Callable[[Tensor], Tensor]
@@ -34,7 +36,7 @@ class CentralizedTraining:
             gradient are left alone.
         train: Training samples; tensors are kept on `device`.
         schedule: α, β, ν and b at every update.
-        seed: Seed of the order of the samples and of what the model draws (dropout).
+        seed: Seed of the order of the samples and of what the model and the augmentation draw.
         device: Where to train.
         objective: What to minimize, and what an evaluation measures.
         make_optimizer: From the parameters and α₁ to the optimizer; QHM without weight decay if
@@ -79,7 +81,8 @@ class CentralizedTraining:
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(trained, first)
         self._shares = [group["lr"] / first for group in self.optimizer.param_groups]
-        torch.manual_seed(seed)
+        self._told = False
+        seed_all(seed)
         self._enter_stage(0)
 
     @property
@@ -151,7 +154,8 @@ class CentralizedTraining:
         return []
 
     def close(self) -> None:
-        """Nothing runs beside this training."""
+        """End the processes that read a Dataset ahead, if there are some."""
+        self._batches = None
 
     def _enter_stage(self, index: int) -> None:
         stage = self.schedule.stages[index]
@@ -167,9 +171,9 @@ class CentralizedTraining:
 
     def _chosen(self, steps: int, position: int) -> Iterator[Tensor]:
         """The batches from an update on, which may be read ahead of it."""
-        stream = BatchStream(
-            len(self._train), seed=self._seed, device=self._device, position=position
-        )
+        # a Dataset is asked for numbers, which would be waited for on a GPU
+        device = self._device if isinstance(self._train, Split) else torch.device("cpu")
+        stream = BatchStream(len(self._train), seed=self._seed, device=device, position=position)
         start = 0
         for stage in self.schedule.stages:
             for _ in range(max(steps, start), start + stage.steps):
@@ -180,7 +184,13 @@ class CentralizedTraining:
         """The gradient of the batch's mean loss; returns that loss, detached."""
         size, loss_of = self._micro_batch_size, self._objective.loss
         if size is not None and size < len(inputs):
-            return backward_in_micro_batches(self.model, loss_of, inputs, targets, size)
+            # `caveats` says it once for the whole run; touching the filters at every update would
+            # repeat a person's own warnings
+            with nullcontext() if self._told else warnings.catch_warnings():
+                if not self._told:
+                    warnings.filterwarnings("ignore", "micro-batches do not give")
+                    self._told = True
+                return backward_in_micro_batches(self.model, loss_of, inputs, targets, size)
         loss = loss_of(self.model(inputs), targets)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature is untyped
         return loss.detach()

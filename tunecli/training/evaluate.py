@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from tunecli.data.load import AnySplit
+from tunecli.data.dataset import AnySplit, DatasetSplit
 from tunecli.errors import InvalidValueError
 from tunecli.training.objective import Objective, accuracy_of
 from tunecli.training.protocol import Evaluation
@@ -28,14 +29,19 @@ def evaluate_model(
     """Mean loss, accuracy and further metrics over `split`, in evaluation mode.
 
     Args:
-        model: On `device`; it is left in the mode it was in.
+        model: On `device`; it and its layers are left in the modes that they were in.
         split: Anywhere; read in parts.
         device: Where to compute.
         objective: What to measure; cross-entropy and accuracy if left out.
         batch_size: Samples at once; by default what their size suggests.
+
+    Raises:
+        InvalidValueError: The model returns something else than a tensor, or a metric something
+            else than a number.
+        UserCodeError: A loss or a metric that is a person's own raised an error.
     """
     objective = objective or Objective()
-    was_training = model.training
+    modes = [(layer, layer.training) for layer in model.modules()]
     model.eval()
     loss = torch.zeros((), dtype=torch.float64)
     correct: Tensor | None = torch.zeros((), dtype=torch.float64)
@@ -44,13 +50,19 @@ def evaluate_model(
     for part, targets in split.batches(parts):
         there = targets.to(device)
         outputs = model(part.to(device))
+        if not isinstance(outputs, Tensor):
+            raise InvalidValueError(
+                f"the model must return a tensor but got {type(outputs).__name__}; return the one "
+                "that the loss takes"
+            )
         mean = objective.evaluation_loss(outputs, there)
         loss += mean.double().cpu() * len(targets)
         right = accuracy_of(outputs, there)
         correct = None if correct is None or right is None else correct + right.cpu()
         if objective.metrics:
             kept.append((outputs.cpu(), targets.cpu()))
-    model.train(was_training)
+    for layer, mode in modes:  # not model.train(): a person may have put layers into eval mode
+        layer.training = mode
     mean_loss = loss.item() / len(split)
     return Evaluation(
         loss=mean_loss,
@@ -62,7 +74,9 @@ def evaluate_model(
 
 def suggested_batch_size(split: AnySplit) -> int:
     """Samples that an evaluation can take at once without filling the memory."""
-    inputs, _ = next(iter(split.batches([torch.arange(1)])))
+    # one sample is no work for processes
+    alone = replace(split, workers=0) if isinstance(split, DatasetSplit) else split
+    ((inputs, _),) = alone.batches([torch.arange(1)])
     numbers = inputs.numel() * (1 if inputs.is_floating_point() else _LOGITS)
     return max(1, min(_MOST_SAMPLES, _MOST_NUMBERS // numbers))
 
@@ -88,9 +102,15 @@ def _measure(objective: Objective, kept: list[tuple[Tensor, Tensor]]) -> dict[st
 
 def _number(name: str, value: object) -> float:
     try:
-        return float(value)  # type: ignore[arg-type]  # whatever a person's function returns
+        if not isinstance(value, str):  # float() would read one
+            return float(value)  # type: ignore[arg-type]  # whatever a person's function returns
     except (TypeError, ValueError, RuntimeError):
-        shown = type(value).__name__
-        raise InvalidValueError(
-            f"metrics.{name} must return a number but got a {shown}; reduce it to one"
-        ) from None
+        pass
+    raise InvalidValueError(
+        f"metrics.{name} must return a number but got {_shown(value)}; reduce it to one"
+    )
+
+
+def _shown(value: object) -> str:
+    shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+    return f"a {type(value).__name__}{shape}"

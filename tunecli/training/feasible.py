@@ -11,8 +11,7 @@ from tunecli.data.load import data_facts
 from tunecli.errors import InvalidValueError
 from tunecli.models.limits import most_convolutions, shape_misfit
 from tunecli.recipe import Recipe, declared_delay, delay_scaling, derive_schedule
-
-Problem = tuple[tuple[str, ...], str]
+from tunecli.training.limits import Problem, not_known
 
 _OF_TEXT = ("decoder", "lstm")
 
@@ -27,6 +26,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     except InvalidValueError as error:
         yield ("data",), str(error)
         return
+    yield from _of_training(recipe)
     yield from _of_model(recipe, facts)
     yield from _of_targets(recipe, facts)
     samples = facts.training_samples
@@ -44,6 +44,14 @@ def _without_data(recipe: Recipe) -> Iterator[Problem]:
     """What can be told of a recipe whose script has the data."""
     assert recipe.script is not None  # the grammar fills it in
     samples = recipe.script.samples
+    if recipe.search.strategy == "probe":
+        sentence = (
+            "search.strategy must be geometric or paper beside a command but got probe, whose ramp "
+            "of the rate no script trains; leave it out"
+        )
+        yield ("search", "strategy"), sentence
+    if recipe.training.algorithm == "asynchronous":
+        yield from not_known(recipe, "asynchronous")
     if samples is not None or recipe.schedule.epochs is None:
         yield from _of_schedule(recipe, samples)
         return
@@ -53,6 +61,30 @@ def _without_data(recipe: Recipe) -> Iterator[Problem]:
         "give the budget as schedule.steps"
     )
     yield ("schedule", "epochs"), sentence
+
+
+def _of_training(recipe: Recipe) -> Iterator[Problem]:
+    """Whether the algorithm and the optimizer know everything that they are told."""
+    training = recipe.training
+    if training.algorithm == "asynchronous":
+        yield from not_known(recipe, "asynchronous")
+    if recipe.optimizer is None:
+        return
+    if "lr" in recipe.optimizer.args:
+        sentence = "optimizer.args must not have lr, which is what is searched; remove it"
+        yield ("optimizer", "args"), sentence
+    if training.reset_momentum:
+        sentence = (
+            "training.reset_momentum must be false beside an optimizer of your own, whose buffers "
+            "are not known, but got true; remove it"
+        )
+        yield ("training", "reset_momentum"), sentence
+    if training.weight_decay:
+        sentence = (
+            "training.weight_decay must be 0 beside an optimizer of your own but got "
+            f"{training.weight_decay:g}; give it to the optimizer, in optimizer.args"
+        )
+        yield ("training", "weight_decay"), sentence
 
 
 def _of_model(recipe: Recipe, facts: DataFacts) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from tunecli.errors import InvalidValueError
@@ -63,18 +63,25 @@ class Objective:
         evaluation_loss: The same for an evaluation; without label smoothing.
         metrics: More metrics by name: from the outputs and targets of a split, on the CPU, to a
             number.
+        weighted: Whether the loss is a mean weighted by class, which the mean of the means over
+            pieces of a batch is not.
     """
 
     loss: Loss = cross_entropy
     evaluation_loss: Loss = cross_entropy
     metrics: Mapping[str, MetricFunction] = field(default_factory=dict)
+    weighted: bool = False
 
 
-def build_objective(recipe: "Recipe") -> Objective:
+def build_objective(recipe: "Recipe", device: torch.device | None = None) -> Objective:
     """The objective of a recipe; what it imports is imported and called here.
 
+    Args:
+        recipe: Its `loss` and `metrics`.
+        device: Where the loss computes, if it is a module that has tensors; the CPU by default.
+
     Raises:
-        InvalidValueError: An import cannot be found.
+        InvalidValueError: An import cannot be found, or does not build what it should.
         UserCodeError: Its code raised an error.
     """
     metrics = {
@@ -86,8 +93,9 @@ def build_objective(recipe: "Recipe") -> Objective:
     match section.name:
         case "import":
             built = build_from("loss", section)
-            loss = _named("loss", built)
-            return Objective(loss, loss, metrics)
+            loss = _own_loss(built, device)
+            weighted = isinstance(built, nn.CrossEntropyLoss | nn.NLLLoss)
+            return Objective(loss, loss, metrics, weighted and built.weight is not None)
         case "mse":
             return Objective(mean_squared_error, mean_squared_error, metrics)
         case "cross_entropy":
@@ -102,10 +110,40 @@ def accuracy_of(outputs: Tensor, targets: Tensor) -> Tensor | None:
     Returns:
         None where the outputs are not logits of the targets' classes.
     """
-    if targets.is_floating_point() or outputs.ndim != targets.ndim + 1:
+    if targets.is_floating_point() or outputs.shape[:-1] != targets.shape:
         return None
     right = (outputs.argmax(dim=-1) == targets).sum()
     return right / (targets.numel() // len(targets)) if targets.ndim > 1 else right
+
+
+def _own_loss(built: Any, device: torch.device | None) -> Loss:
+    """A person's loss, held to what a schedule supposes: one number, the mean over the batch."""
+    reduction = getattr(built, "reduction", "mean")
+    if reduction != "mean":
+        raise InvalidValueError(
+            f"loss must be the mean over the batch but got reduction {reduction!r}, with which the "
+            "rate would depend on the batch size; write `args: {reduction: mean}`, or leave it out"
+        )
+    if isinstance(built, nn.Module):
+        if any(parameter.requires_grad for parameter in built.parameters()):
+            raise InvalidValueError(
+                "loss must have no parameters of its own, which nothing would train, but got "
+                f"{type(built).__name__} with some; make them part of the model"
+            )
+        built = built.to(device)
+    function = _named("loss", built)
+
+    def call(outputs: Tensor, targets: Tensor) -> Tensor:
+        value = function(outputs, targets)
+        if not isinstance(value, Tensor) or value.ndim:
+            shape = f"one of shape {tuple(value.shape)}" if isinstance(value, Tensor) else "a"
+            raise InvalidValueError(
+                "loss must return one number, the mean over the batch, as a tensor but got "
+                f"{shape} {type(value).__name__}; reduce it to its mean"
+            )
+        return value
+
+    return call
 
 
 def _named(what: str, built: Any) -> Callable[[Tensor, Tensor], Any]:

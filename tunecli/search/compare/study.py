@@ -10,6 +10,7 @@ from tunecli.data.sizes import require_samples, samples_of
 from tunecli.execution.device import cpu_threads, resolve_device
 from tunecli.execution.files import read_json, write_json
 from tunecli.recipe import Recipe
+from tunecli.recipe.trust import code_of
 from tunecli.search.compare.bench import (
     Bench,
     ReplayMismatchError,
@@ -22,6 +23,7 @@ from tunecli.search.compare.optuna_study import best_line, run_optuna
 from tunecli.search.compare.rule_study import chosen_line, run_rule
 from tunecli.search.compare.space import make_space
 from tunecli.search.metric import Metric, metric_of
+from tunecli.user_code import blamed
 
 
 class StudyContext(Protocol):
@@ -99,11 +101,13 @@ def run_study(task: StudyTask, context: StudyContext) -> dict[str, Any] | None:
     Raises:
         RunError: A file cannot be read or written.
         InvalidValueError: The recipe gives no schedule.
+        UserCodeError: The recipe's own code raised an error.
     """
     if task.summary.exists():
         found: dict[str, Any] = read_json(task.summary)
         return found
-    with cpu_threads(task.recipe.training.cpu_threads):
+    own_code = bool(code_of(task.recipe))
+    with cpu_threads(task.recipe.training.cpu_threads), blamed("the recipe's code", own_code):
         try:
             summary = _study(task, context)
         except StudyCancelledError:
