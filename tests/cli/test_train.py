@@ -104,3 +104,16 @@ def test_killed_server_of_real_workers_goes_on_where_its_checkpoint_is(run: Run)
     result = json.loads(done.stdout)
     assert sum(result["asynchronous"]["delays"].values()) == result["spent"]["updates"] == 4711
     assert "went on from update" in Path("r/training/log.txt").read_text(encoding="utf-8")
+
+
+def test_what_own_code_prints_does_not_get_into_the_result(run: Run, quick: Path) -> None:
+    Path("nets.py").write_text(
+        "from torch import nn\nprint('imported')\n\n\ndef build():\n    print('built')\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n",
+        encoding="utf-8",
+    )
+    own = "model={import: 'nets.py:build'}"
+    done = run("train", quick, own, "learning_rate=0.05", "--trust", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["state"] == "complete"
+    assert "built" in done.stderr

@@ -134,3 +134,8 @@ def test_sections_that_are_wrong_are_refused_with_their_key(
     with pytest.raises(RecipeError) as caught:
         load(tmp_path, **keys)
     assert sentence in str(caught.value)
+
+
+def test_one_key_of_the_named_loss_needs_no_name(tmp_path: Path) -> None:
+    recipe = load(tmp_path, loss={"label_smoothing": 0.1})
+    assert recipe.loss.model_dump() == {"name": "cross_entropy", "label_smoothing": 0.1}

@@ -6,7 +6,7 @@ import pytest
 
 from tunecli.errors import InvalidValueError
 from tunecli.recipe import Recipe, find_recipe, load_recipe
-from tunecli.training.limits import Who, not_known, require_known
+from tunecli.training.limits import Who, not_handed_on, not_known, require_known
 
 OWN = {"import": "nets.py:make"}
 KEYS: dict[str, Any] = {
@@ -76,3 +76,19 @@ def test_script_is_refused_as_a_whole(who: Who) -> None:
 def test_shipped_recipes_are_known(name: str) -> None:
     require_known(load_recipe(find_recipe(name)), "compare")
     require_known(load_recipe(find_recipe(name)), "stability")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"micro_batch_size": 4}, {"evaluation_batch_size": 4}, {"evaluations": 3}, {"cpu_threads": 2},
+     {"reset_momentum": True}, {"weight_decay_mode": "decoupled"}],
+)  # fmt: skip
+def test_what_a_script_is_not_told_is_refused_beside_it(keys: dict[str, Any]) -> None:
+    script = recipe(model=None, data=None, command=["train"], training=keys)
+    ((path, sentence),) = not_handed_on(script)
+    assert path == ("training", *keys)
+    assert "the script is not told of it" in sentence
+    heeded = {"weight_decay": 0.1, "divergence_factor": 3.0, "checkpoint_every_s": 1.0}
+    assert not list(
+        not_handed_on(recipe(model=None, data=None, command=["train"], training=heeded))
+    )

@@ -6,7 +6,9 @@ Everything from the making of the folder to the writing of the result happens un
 
 import json
 import shlex
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -114,7 +116,8 @@ def search_to_result(
         result = finished(run)
         if result is None:
             try:
-                with SearchView(messages()) as view:
+                # what a recipe's own code prints must not get between the result's lines
+                with SearchView(messages()) as view, redirect_stdout(sys.stderr):
                     found = run_search(
                         recipe,
                         run,
@@ -140,7 +143,7 @@ def train_to_result(
         result = finished(run)
         if result is None:
             try:
-                with TrainingView(messages()) as view:
+                with TrainingView(messages()) as view, redirect_stdout(sys.stderr):
 
                     def on_progress(trial: RunnableTrial) -> None:
                         total = trial.training.total_steps

@@ -34,6 +34,9 @@ def resolve_paths(document: Document, folder: Path) -> None:
             section["folder"] = str(folder.absolute())
         else:
             _make_absolute(document, (*path, "folder"), folder)
+    loss = _mapping(document, ("loss",))
+    if loss and "name" not in loss:  # one of its keys alone: `loss: {label_smoothing: 0.1}`
+        loss["name"] = "cross_entropy"
     if document.data.get("command") is not None:
         script = document.data.get("script")
         if script is None:

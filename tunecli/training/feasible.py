@@ -11,7 +11,7 @@ from tunecli.data.load import data_facts
 from tunecli.errors import InvalidValueError
 from tunecli.models.limits import most_convolutions, shape_misfit
 from tunecli.recipe import Recipe, declared_delay, delay_scaling, derive_schedule
-from tunecli.training.limits import Problem, not_known
+from tunecli.training.limits import Problem, not_handed_on, not_known
 
 _OF_TEXT = ("decoder", "lstm")
 
@@ -50,6 +50,7 @@ def _without_data(recipe: Recipe) -> Iterator[Problem]:
             "of the rate no script trains; leave it out"
         )
         yield ("search", "strategy"), sentence
+    yield from not_handed_on(recipe)
     if recipe.training.algorithm == "asynchronous":
         yield from not_known(recipe, "asynchronous")
     if samples is not None or recipe.schedule.epochs is None:

@@ -53,6 +53,23 @@ def not_known(recipe: Recipe, who: Who) -> Iterator[Problem]:
             yield ("training", key), sentence
 
 
+def not_handed_on(recipe: Recipe) -> Iterator[Problem]:
+    """What a recipe's command is not told: it must not look as if it were heeded."""
+    given = recipe.training
+    for key in (
+        *("weight_decay_mode", "reset_momentum", "micro_batch_size", "evaluation_batch_size"),
+        *("evaluations", "cpu_threads"),
+    ):
+        value = getattr(given, key)
+        if value != type(given).model_fields[key].default:
+            shown = str(value).lower() if isinstance(value, bool) else value
+            sentence = (
+                f"training.{key} must be left out beside a command but got {shown}; the script is "
+                "not told of it, and does as it is written"
+            )
+            yield ("training", key), sentence
+
+
 def require_known(recipe: Recipe, who: Who) -> None:
     """Refuse a recipe with keys that would be ignored.
 
