@@ -3,6 +3,7 @@
 import itertools
 import pickle
 import random
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -257,3 +258,16 @@ def test_only_where_own_code_runs_it_is_blamed(tmp_path: Path) -> None:
         _ = 1 / 0
     with pytest.raises(InvalidValueError), blamed("the recipe's code", own_code=True):
         build("no_such_module:make", tmp_path)
+
+
+def test_folder_does_not_hide_the_standard_library(tmp_path: Path) -> None:
+    """torch imports cProfile, and that profile, long after a recipe's code was imported."""
+    (tmp_path / "nets.py").write_text("def build():\n    return 3\n", encoding="utf-8")
+    (tmp_path / "profile.py").write_text("raise RuntimeError('mine')\n", encoding="utf-8")
+    code = (
+        "from types import SimpleNamespace as S; from tunecli.user_code import build_from\n"
+        f"assert build_from('model', S(import_='nets:build', folder={str(tmp_path)!r}, args={{}}))"
+        " == 3\n"
+        "import profile, cProfile\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

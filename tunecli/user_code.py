@@ -192,7 +192,7 @@ def _module(what: str, name: str, folder: str | None) -> ModuleType:
             )
     place = place.absolute()
     if str(place) not in sys.path:
-        sys.path.insert(0, str(place))
+        sys.path.insert(_after_the_standard_library(), str(place))
     importlib.invalidate_caches()
     top = name.partition(".")[0]
     _require_own(what, top, place, sys.modules.get(top))
@@ -209,6 +209,19 @@ def _module(what: str, name: str, folder: str | None) -> ModuleType:
         raise failed(f"{what}.import", error) from error
     _require_own(what, top, place, sys.modules[top])
     return module
+
+
+def _after_the_standard_library() -> int:
+    """Where a person's folder goes on the path: before what is installed.
+
+    Not first: a `profile.py` in it would be taken for Python's own by whatever imports that later.
+    """
+    installed = (
+        index
+        for index, folder in enumerate(sys.path)
+        if Path(folder).name in ("site-packages", "dist-packages")
+    )
+    return next(installed, len(sys.path))
 
 
 def _require_own(what: str, name: str, place: Path, loaded: ModuleType | None) -> None:
