@@ -12,6 +12,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 from hypothesis import settings
 
+from tunecli import errors
+
 torch.set_num_threads(1)
 
 settings.register_profile("seeded", deadline=None, derandomize=True)
@@ -26,3 +28,9 @@ def _own_trust(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_warned_of_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said once per process is said once per test."""
+    monkeypatch.setattr(errors, "_warned", set())

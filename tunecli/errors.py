@@ -4,6 +4,8 @@ A message reads "`<name>` must be `<condition>` but got `<value>`; `<remedy>`." 
 prints it without a traceback and leaves with the class's exit code.
 """
 
+import warnings
+
 
 class TunecliError(Exception):
     """An error that a user caused and can mend."""
@@ -46,3 +48,22 @@ def require(holds: bool, name: str, condition: str, value: object, remedy: str =
     if not holds:
         tail = f"; {remedy}" if remedy else ""
         raise InvalidValueError(f"{name} must be {condition} but got {value}{tail}")
+
+
+_warned: set[str] = set()
+
+
+def warn_once(reason: str, message: str, *, stacklevel: int = 2) -> None:
+    """Warn, once in the life of this process for a reason.
+
+    Python's own "once per line" forgets whenever a library touches the warning filters, and a
+    search comes past the same line in every trial.
+
+    Args:
+        reason: What it is about: the same word, the same warning.
+        message: What is wrong, and what to do.
+        stacklevel: As in `warnings.warn`, counted from the caller: 1 is the caller's own line.
+    """
+    if reason not in _warned:
+        _warned.add(reason)
+        warnings.warn(message, UserWarning, stacklevel=stacklevel + 1)

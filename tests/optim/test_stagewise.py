@@ -1,7 +1,9 @@
 import copy
+import gc
 import io
 import warnings
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
@@ -245,3 +247,162 @@ def test_it_is_quiet_where_nothing_is_wrong() -> None:
         for _ in range(schedule.total_steps):
             update(optimizer, scheduler)
     assert isinstance(scheduler, LRScheduler)
+
+
+def test_automatic_scheduler_is_the_one_that_is_stepped_by_hand() -> None:
+    by_hand, by_itself = weight(), weight()
+    one, other = QHM([by_hand], 1.0), QHM([by_itself], 1.0)
+    scheduler = StagewiseScheduler(one, THREE_STAGES)
+    StagewiseScheduler(other, THREE_STAGES, automatic=True)  # the optimizer holds it
+    for _ in range(THREE_STAGES.total_steps):
+        assert settings(other) == settings(one)
+        update(one, scheduler)
+        other.zero_grad()
+        (by_itself**2).sum().backward()  # type: ignore[no-untyped-call]
+        other.step()
+        assert by_itself.item() == by_hand.item()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 4, 7])
+@pytest.mark.parametrize("first", ["optimizer", "scheduler"])
+def test_automatic_scheduler_resumes_exactly(steps: int, first: str) -> None:
+    def train(parameter: nn.Parameter, optimizer: Optimizer, updates: int) -> None:
+        for _ in range(updates):
+            optimizer.zero_grad()
+            (parameter**2).sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+    whole = weight()
+    uninterrupted = QHM([whole], 1.0)
+    StagewiseScheduler(uninterrupted, THREE_STAGES, automatic=True)
+    train(whole, uninterrupted, THREE_STAGES.total_steps)
+
+    of_optimizer, of_scheduler, value = saved_after(steps)
+    parameter = nn.Parameter(value)
+    optimizer = QHM([parameter], 55.0)
+    scheduler = StagewiseScheduler(optimizer, THREE_STAGES, automatic=True)
+    parts: list[tuple[Any, Any]] = [(optimizer, of_optimizer), (scheduler, of_scheduler)]
+    for part, state in parts if first == "optimizer" else reversed(parts):
+        part.load_state_dict(state)
+    assert scheduler.last_epoch == steps
+    train(parameter, optimizer, THREE_STAGES.total_steps - steps)
+    assert parameter.item() == whole.item()
+
+
+def test_automatic_scheduler_refuses_a_step_by_hand_and_counts_none() -> None:
+    optimizer = QHM([weight()], 1.0)
+    scheduler = StagewiseScheduler(optimizer, THREE_STAGES, automatic=True)
+    optimizer.step()
+    with pytest.raises(InvalidValueError, match=r"automatic must be False where scheduler\.step"):
+        scheduler.step()
+    assert scheduler.last_epoch == 1
+    optimizer.step()
+    assert scheduler.last_epoch == 2
+
+
+def test_automatic_scheduler_counts_a_closure_once_and_a_skipped_update_not_at_all() -> None:
+    parameter = weight()
+    optimizer = QHM([parameter], 1.0)
+    scheduler = StagewiseScheduler(optimizer, THREE_STAGES, automatic=True)
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = (parameter**2).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    optimizer.step(closure)
+    assert scheduler.last_epoch == 1
+
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    for scale, made in ((1.0, 2), (float("inf"), 2), (1.0, 3)):
+        optimizer.zero_grad()
+        scaler.scale((parameter**2).sum() * scale).backward()  # type: ignore[no-untyped-call]
+        scaler.step(optimizer)
+        scaler.update()
+        assert scheduler.last_epoch == made
+
+
+@pytest.mark.parametrize("automatic", [True, False])
+def test_scheduler_keeps_no_model_alive(automatic: bool) -> None:
+    """What only Python's collector would find stays on the device from trial to trial."""
+
+    def train() -> "ref[nn.Parameter]":
+        parameter = weight()
+        optimizer = QHM([parameter], 1.0)
+        scheduler = StagewiseScheduler(optimizer, THREE_STAGES, automatic=automatic)
+        optimizer.step()
+        if not automatic:
+            scheduler.step()
+        return ref(parameter)
+
+    gc.disable()
+    try:
+        assert train()() is None
+    finally:
+        gc.enable()
+
+
+def test_automatic_scheduler_without_its_optimizer_says_so() -> None:
+    scheduler = StagewiseScheduler(QHM([weight()], 1.0), THREE_STAGES, automatic=True)
+    with pytest.raises(InvalidValueError, match="optimizer must be alive"):
+        scheduler.get_lr()
+    assert scheduler.state_dict()["last_epoch"] == 0
+
+
+def test_automatic_scheduler_beyond_its_end_warns_at_the_line_of_the_update() -> None:
+    optimizer = QHM([weight()], 1.0)
+    StagewiseScheduler(optimizer, THREE_STAGES, automatic=True)
+    for _ in range(THREE_STAGES.total_steps):
+        optimizer.step()
+    with pytest.warns(UserWarning, match="schedule has 8 updates") as caught:
+        optimizer.step()
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_forgotten_step_is_warned_of_once(kept: bool) -> None:
+    optimizer = QHM([weight()], 1.0)
+    scheduler = StagewiseScheduler(optimizer, THREE_STAGES)
+    if not kept:  # nobody can step it any more
+        del scheduler
+    for _ in range(4):
+        optimizer.step()
+    with pytest.warns(UserWarning, match=r"5 updates without the scheduler.*automatic") as caught:
+        optimizer.step()
+    assert caught[0].filename == __file__
+    another = QHM([weight()], 1.0)  # the next trial
+    StagewiseScheduler(another, THREE_STAGES)
+    for _ in range(20):  # warnings are errors
+        optimizer.step()
+        another.step()
+
+
+def test_step_once_an_epoch_is_warned_of() -> None:
+    optimizer = QHM([weight()], 1.0)
+    scheduler = StagewiseScheduler(optimizer, THREE_STAGES)
+
+    def epoch() -> None:
+        for _ in range(10):
+            optimizer.step()
+        scheduler.step()
+
+    with pytest.warns(UserWarning, match="each update, not each epoch"):
+        epoch()
+    epoch()  # warnings are errors
+
+
+def test_optimizer_may_go_on_alone_after_the_schedule() -> None:
+    optimizer = QHM([weight()], 1.0)
+    scheduler = StagewiseScheduler(optimizer, THREE_STAGES)
+    for _ in range(THREE_STAGES.total_steps):
+        update(optimizer, scheduler)
+    for _ in range(20):
+        optimizer.step()
+
+
+def test_what_is_said_of_an_optimizer_is_said_once_in_a_process() -> None:
+    one, other = (torch.optim.SGD([weight()], lr=rate) for rate in (0.1, 0.2))
+    with pytest.warns(UserWarning, match="only the learning rate"):
+        StagewiseScheduler(one, THREE_STAGES)
+    StagewiseScheduler(other, THREE_STAGES)  # warnings are errors
