@@ -32,6 +32,7 @@ schedules = st.lists(st.tuples(st.integers(1, 20), st.integers(1, 5)), min_size=
 )
 
 
+@pytest.mark.filterwarnings("ignore:a batch of")
 @given(st.integers(1, 40), schedules, st.integers(0, 3))
 def test_batches_are_those_that_a_recipes_training_draws(
     num_samples: int, schedule: Schedule, seed: int
@@ -47,6 +48,7 @@ def test_batches_are_those_that_a_recipes_training_draws(
     assert list(sampler) == expected  # again
 
 
+@pytest.mark.filterwarnings("ignore:a batch of")
 @given(st.integers(1, 40), schedules, st.sampled_from([1, 2, 3, 4, 6, 12]))
 def test_ranks_share_out_what_one_rank_draws(
     num_samples: int, schedule: Schedule, world_size: int
@@ -61,6 +63,7 @@ def test_ranks_share_out_what_one_rank_draws(
         assert [i for part in parts for i in part] == batch
 
 
+@pytest.mark.filterwarnings("ignore:a batch of")
 @given(st.integers(1, 40), schedules, st.data())
 def test_start_step_is_the_rest(num_samples: int, schedule: Schedule, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, schedule.total_steps))
@@ -83,6 +86,17 @@ def test_passes_cut_from_a_position_are_the_streams(
     cut = cut_passes(num_samples, batch_sizes, seed=2, position=position)
     for size, batch in zip(batch_sizes, cut, strict=True):
         assert batch.tolist() == stream.next(size).tolist()
+
+
+def test_batch_larger_than_the_data_is_warned_of_once() -> None:
+    schedule = Schedule((stage(64, 1), stage(4, 1)))
+    with pytest.warns(
+        UserWarning, match=r"64 samples is larger than the data set \(10\)"
+    ) as caught:
+        StageBatchSampler(10, schedule)
+    assert caught[0].filename == __file__
+    StageBatchSampler(10, schedule, seed=1)  # warnings are errors: it is said once
+    assert len(StageBatchSampler(64, schedule)) == 2  # as large as the data: every sample once
 
 
 def test_numpys_whole_numbers_are_whole() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from torch.utils.data import Sampler
 
 from tunecli.data.passes import cut_passes
-from tunecli.errors import require
+from tunecli.errors import require, warn_once
 from tunecli.schedule import Schedule
 
 
@@ -17,7 +17,8 @@ class StageBatchSampler(Sampler[list[int]]):
     One iteration over the loader is the whole schedule, Σ T_i batches, so there is no loop over
     epochs around it. The samples are those of uniformly shuffled passes over the data, laid end to
     end: a batch is simply the next b_i of them, never a shorter one, and one that spans two passes
-    can hold a sample twice. The order comes from `seed` alone. So trials at different learning
+    can hold a sample twice. One that is larger than the data set always does, which is warned of,
+    once. The order comes from `seed` alone. So trials at different learning
     rates see the same batches, and iterating again gives them again.
 
     With several ranks, batch k is the same b_i samples that a single rank would see, cut into equal
@@ -77,6 +78,14 @@ class StageBatchSampler(Sampler[list[int]]):
                 f"a multiple of world_size ({world_size})",
                 stage.batch_size,
                 "choose batch_size and batch_decay so that every stage has one, or other ranks",
+            )
+        largest = max(stage.batch_size for stage in schedule.stages)
+        if largest > num_samples:
+            warn_once(
+                "batch larger than the data",
+                f"a batch of {largest} samples is larger than the data set ({num_samples}): it "
+                "holds samples several times; choose a batch_size of at most num_samples, and "
+                "check that num_samples is len(dataset)",
             )
         self._num_samples = num_samples
         self._schedule = schedule
