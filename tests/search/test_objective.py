@@ -16,6 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunecli.errors import InvalidValueError, RunError, TunecliError
+from tunecli.optim import QHM
+from tunecli.optim.stagewise import StagewiseScheduler
+from tunecli.schedule import Schedule, Stage
 from tunecli.search import Continue, MonotoneRule, Observation, Stop, StopReason, decide
 from tunecli.search.objective import FinishedTrial, search
 from tunecli.search.rule import Strategy
@@ -378,16 +381,26 @@ def test_lines_are_written_when_asked_for_or_on_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search(peak, RATES)
-    assert capsys.readouterr() == ("", "")
+    line = (
+        "search: best learning rate 0.4, value 0.9; stopped because 0.8000 at 0.8 did not improve "
+        "on 0.9000 at 0.4\n"
+    )
+    assert capsys.readouterr() == ("", line)  # the result in any case
     storage = optuna.storages.InMemoryStorage()
     found = search(peak, RATES, verbose=True, storage=storage)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == len(found.trials) + 1
     assert "learning rate 0.4: 0.9 (0.0 s)\n" in err
-    assert err.endswith(f"best learning rate 0.4: {found.explanation}\n")
-    search(peak, RATES, verbose=True, storage=storage)
-    assert f"{len(found.trials)} finished trial(s) found in the study" in capsys.readouterr().err
+    assert err.endswith(line)
+    search(peak, RATES, storage=storage)
+    taken = f"search: {len(found.trials)} finished trial(s) taken from the study 'search' in the"
+    out, err = capsys.readouterr()
+    assert err.startswith(taken)
+    assert err.endswith(line)
+    assert err.count("\n") == 2
+    search(peak, RATES, storage=storage, verbose=False)
+    assert capsys.readouterr() == ("", "")
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -408,15 +421,25 @@ def test_optunas_own_log_is_as_it_was(capsys: pytest.CaptureFixture[str]) -> Non
     assert "A new study" not in capsys.readouterr().err
 
 
-def test_interrupt_is_heard_and_finished_trials_stay(tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_interrupt_is_heard_and_finished_trials_stay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], n_jobs: int
+) -> None:
     def objective(rate: float) -> float:
         if rate > 0.3:
+            time.sleep(0.2)  # with two threads the rates below have finished
             raise KeyboardInterrupt
         return peak(rate)
 
     file = tmp_path / "search.db"
     with pytest.raises(KeyboardInterrupt):
-        search(objective, RATES, storage=file)
+        search(objective, RATES, storage=file, n_jobs=n_jobs)
+    (line,) = capsys.readouterr().err.split("\n")[1:-1]  # below what the terminal shows as ^C
+    assert line.startswith("search: interrupted; best of ")
+    assert ": learning rate 0.2, value 0.8; call it again with the same storage" in line
+    with pytest.raises(KeyboardInterrupt):
+        search(objective, RATES, n_jobs=n_jobs)
+    assert "; storage='search.db' would have kept what is finished\n" in capsys.readouterr().err
     assert search(peak, RATES, storage=file).learning_rate == 0.4
 
 
@@ -432,3 +455,83 @@ def test_seconds_are_the_objectives() -> None:
 def test_errors_are_the_packages() -> None:
     assert issubclass(InvalidValueError, TunecliError)
     assert issubclass(RunError, TunecliError)
+
+
+def test_interrupt_before_anything_finished_has_no_best(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def objective(rate: float) -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(objective, RATES)
+    assert "interrupted; 0 trial(s) finished, none with a value; " in capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt):
+        search(objective, RATES, verbose=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_found_is_three_lines_to_a_person_and_everything_to_a_program() -> None:
+    found = search(lambda rate: rate if rate < 1 else math.nan, RATES)
+    assert str(found).splitlines() == [
+        "best learning rate 0.8, value 0.8",
+        f"stopped because {found.explanation}",
+        f"{len(found.trials)} trial(s), 1 diverged",
+    ]
+    assert repr(found).startswith("Found(learning_rate=0.8, value=0.8, reason=")
+
+
+def test_loss_that_is_maximized_is_hinted_at(capsys: pytest.CaptureFixture[str]) -> None:
+    hint = "; if the value is a loss, pass maximize=False"
+    search(lambda rate: 1 / rate, RATES)
+    assert capsys.readouterr().err.endswith(f"{hint}\n")
+    for value, maximize in ((lambda r: 1 / r, False), (lambda r: r, True), (peak, True)):
+        assert hint not in search(value, RATES, maximize=maximize).explanation
+    # the smallest is best, but it does not fall all the way
+    uneven = search({0.1: 0.9, 0.2: 0.3, 0.4: 0.5}.__getitem__, (0.1, 0.2, 0.4), strategy="paper")
+    assert uneven.learning_rate == 0.1
+    patient = search(
+        {0.1: 0.9, 0.2: 0.3, 0.4: 0.5}.__getitem__, (0.1, 0.2, 0.4), strategy="paper", patience=2
+    )
+    assert hint not in patient.explanation
+
+
+SCHEDULE = Schedule((Stage(0.1, momentum=0.9, discount=0.5, batch_size=4, steps=40),))
+
+
+def updates(made: int, *, automatic: bool = True) -> None:
+    optimizer = QHM([torch.nn.Parameter(torch.ones(1))], 0.1)
+    StagewiseScheduler(optimizer, SCHEDULE, automatic=automatic)
+    for _ in range(made):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_part_of_a_schedule_is_warned_of_once(n_jobs: int) -> None:
+    def objective(rate: float) -> float:
+        updates(30)
+        return peak(rate)
+
+    with pytest.warns(UserWarning, match="returned after 30 of its schedule's 40") as caught:
+        search(objective, RATES, n_jobs=n_jobs)
+    assert len(caught) == 1
+    search(objective, RATES, n_jobs=n_jobs)  # warnings are errors
+
+
+@pytest.mark.parametrize(("made", "answer"), [(40, 0.5), (39, 0.5), (3, math.nan)])
+def test_whole_schedule_or_divergence_is_not_warned_of(made: int, answer: float) -> None:
+    def objective(rate: float) -> float:
+        updates(made if rate > 0.3 else 40)
+        return rate if rate < 0.3 else answer
+
+    search(objective, RATES)  # warnings are errors
+
+
+def test_forgotten_scheduler_is_told_of_by_its_own_warning_alone() -> None:
+    def objective(rate: float) -> float:
+        updates(40, automatic=False)
+        return peak(rate)
+
+    with pytest.warns(UserWarning, match="without the scheduler") as caught:
+        search(objective, RATES)
+    assert len(caught) == 1

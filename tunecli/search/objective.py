@@ -2,9 +2,9 @@
 
 import inspect
 import math
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import SupportsFloat
 
@@ -47,6 +47,15 @@ class Found:
     trials: tuple[FinishedTrial, ...]
     stop: Stop
     study: Study
+
+    def __str__(self) -> str:
+        """Rate, value, why, and from how many trials: what a person wants to read."""
+        diverged = sum(trial.value is None for trial in self.trials)
+        return (
+            f"best learning rate {self.learning_rate:g}, value {self.value:.6g}\n"
+            f"stopped because {self.explanation}\n"
+            f"{len(self.trials)} trial(s)" + (f", {diverged} diverged" if diverged else "")
+        )
 
 
 def search(
@@ -98,7 +107,8 @@ def search(
             at a time.
         n_jobs: Threads that run ahead; the rate found is the same. Each calls the objective, so it
             must not use a global random state (`torch.manual_seed`) then.
-        verbose: Whether to write a line per trial to stderr; None: where that is a terminal.
+        verbose: Whether to write a line per trial to stderr; None: where that is a terminal. The
+            result is a line there in any case, unless this is False.
 
     Raises:
         InvalidValueError: An argument is outside its range, the objective returns no number, or
@@ -127,15 +137,24 @@ def search(
         resolution=resolution,
     )
     study = open_study(storage, study_name, rule)
-    show = sys.stderr.isatty() if verbose is None else verbose
-    walk = Walk(objective, rule, tuple(seeds), baseline, study, show=show)
+    walk = Walk(
+        objective,
+        rule,
+        tuple(seeds),
+        baseline,
+        study,
+        kept=storage is not None,
+        verbose=verbose,
+    )
     walk.check()
     stop = walk.to_the_end() if n_jobs == 1 else walk.side_by_side(n_jobs)
     explanation = _explain(stop, rule)
     if stop.learning_rate is None or stop.value is None:
         raise RunError(f"{explanation}; pass smaller learning_rates, or a larger max_trials")
-    if show:
-        sys.stderr.write(f"best learning rate {stop.learning_rate:g}: {explanation}\n")
+    walk.tell(
+        f"search: best learning rate {stop.learning_rate:g}, value {stop.value:.6g}; stopped "
+        f"because {explanation}"
+    )
     return Found(
         learning_rate=stop.learning_rate,
         value=stop.value,
@@ -207,4 +226,16 @@ def _require_scale(baseline: float | None, perfect: float | None, *, maximize: b
 
 def _explain(stop: Stop, rule: MonotoneRule) -> str:
     beyond = {"top": "larger", "bottom": "smaller", None: ""}[stop.edge]
-    return explain(stop, rule) + (f"; it lies at the edge, try {beyond} rates" if beyond else "")
+    told = explain(stop, rule) + (f"; it lies at the edge, try {beyond} rates" if beyond else "")
+    return told + (
+        "; if the value is a loss, pass maximize=False" if _like_a_loss(stop, rule) else ""
+    )
+
+
+def _like_a_loss(stop: Stop, rule: MonotoneRule) -> bool:
+    """Whether the smallest rate is best, and every larger one worse: so does a loss look."""
+    points = sorted(stop.points, key=lambda point: point.learning_rate)
+    values = [point.value for point in points if point.value is not None]
+    falling = len(values) >= 2 and all(low < high for high, low in pairwise(values))
+    smallest = stop.learning_rate is not None and stop.learning_rate <= rule.learning_rates[0]
+    return rule.maximize and smallest and falling

@@ -20,7 +20,8 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from tunecli.errors import InvalidValueError, RunError, require
+from tunecli.errors import InvalidValueError, RunError, require, warn_once
+from tunecli.schedule.progress import FORGOTTEN, Progress, noted_progress
 from tunecli.search.rule import Continue, Decision, MonotoneRule, Stop
 from tunecli.search.sampler import BASELINE, DIVERGED, REPEAT, MonotoneSampler
 from tunecli.search.stop_rule import ahead
@@ -29,6 +30,7 @@ Objective = Callable[..., SupportsFloat]
 
 _NAME = "learning_rate"
 _SEED, _SECONDS = "seed", "seconds"
+_COMPLETE = 0.95  # of a schedule: a gradient scaler may have skipped a few updates
 _ANY_RATE = FloatDistribution(1e-307, 1e307, log=True)  # the grid may be extended
 
 
@@ -64,7 +66,8 @@ class Walk:
         baseline: float | None,
         study: Study,
         *,
-        show: bool,
+        kept: bool,
+        verbose: bool | None,
     ) -> None:
         self._objective = objective
         self._rule = rule
@@ -72,7 +75,8 @@ class Walk:
         self._baseline = baseline
         self._study = study
         self._sampler = MonotoneSampler(rule)
-        self._show = show
+        self._kept = kept
+        self._verbose = verbose
 
     def check(self) -> None:
         """Whether the trials that the study has are this search's.
@@ -92,20 +96,29 @@ class Walk:
             self._decide()
         except InvalidValueError as error:
             raise InvalidValueError(f"{named} is another search's: {error}; {remedy}") from None
-        found = len(self._study.get_trials(deepcopy=False))
-        if self._show and found:
-            sys.stderr.write(f"{found} finished trial(s) found in {named}\n")
+        if found := len(self._study.get_trials(deepcopy=False)):
+            self.tell(
+                f"search: {found} finished trial(s) taken from {named} in the storage; if the "
+                "objective has changed since, give another study_name"
+            )
+
+    def tell(self, line: str) -> None:
+        """A line on stderr, unless the person wants none."""
+        if self._verbose is not False:
+            sys.stderr.write(f"{line}\n")
 
     def to_the_end(self) -> Stop:
         """One trial after the other, in this thread."""
-        while not isinstance(decision := self._decide(), Stop):
-            self._run(decision)
+        with self._telling_of_an_interrupt():
+            while not isinstance(decision := self._decide(), Stop):
+                self._run(decision)
         return decision
 
     def side_by_side(self, n_jobs: int) -> Stop:
         """Up to `n_jobs` trials at once, those ahead of the walk included."""
         running: dict[tuple[float, int], Future[None]] = {}
-        with ThreadPoolExecutor(n_jobs) as pool:
+        # told before the pool waits for the trials that are running
+        with ThreadPoolExecutor(n_jobs) as pool, self._telling_of_an_interrupt():
             while not isinstance(decision := self._decide(), Stop):
                 for request in ahead(self._rule, self._sampler.observations(self._study), n_jobs):
                     key = request.learning_rate, request.repeat
@@ -128,6 +141,32 @@ class Walk:
                 value=None if attributes[DIVERGED] else trial.value,
                 seconds=attributes[_SECONDS],
             )
+
+    @contextmanager
+    def _telling_of_an_interrupt(self) -> Iterator[None]:
+        """Says what there is, before Ctrl-C passes on with its traceback."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            remedy = (
+                "call it again with the same storage and study_name to go on"
+                if self._kept
+                else "storage='search.db' would have kept what is finished"
+            )
+            self.tell(f"\nsearch: interrupted; {self._best_so_far()}; {remedy}")
+            raise
+
+    def _best_so_far(self) -> str:
+        trials = list(self.finished())
+        by_rate: dict[float, list[float]] = {}
+        for trial in trials:
+            if trial.value is not None:
+                by_rate.setdefault(trial.learning_rate, []).append(trial.value)
+        if not by_rate:
+            return f"{len(trials)} trial(s) finished, none with a value"
+        means = {rate: sum(values) / len(values) for rate, values in by_rate.items()}
+        best = (max if self._rule.maximize else min)(means, key=lambda rate: means[rate])
+        return f"best of {len(trials)} trial(s): learning rate {best:g}, value {means[best]:.6g}"
 
     def _decide(self) -> Decision:
         return self._sampler.decide(self._study)
@@ -155,7 +194,7 @@ class Walk:
         )
         trial.datetime_start = began
         self._study.add_trial(trial)
-        if self._show:
+        if self._verbose or (self._verbose is None and sys.stderr.isatty()):
             whose = f", seed {seed}" if len(self._seeds) > 1 else ""
             result = "diverged" if value is None else f"{value:.6g}"
             sys.stderr.write(f"learning rate {rate:g}{whose}: {result} ({seconds:.1f} s)\n")
@@ -164,7 +203,8 @@ class Walk:
         """What the objective returns; None where that is divergence."""
         arguments = (rate, seed) if len(self._seeds) > 1 else (rate,)
         try:
-            answer = self._objective(*arguments)
+            with noted_progress() as notes:
+                answer = self._objective(*arguments)
         except FloatingPointError:
             return None
         value = one_number(answer)
@@ -173,7 +213,10 @@ class Walk:
                 f"objective must return one number but got {answer!r:.100} at the learning rate "
                 f"{rate:g}; return the validation metric"
             )
-        return value if math.isfinite(value) else None
+        if not math.isfinite(value):
+            return None
+        _warn_of_a_part(notes)
+        return value
 
 
 def open_study(storage: str | Path | BaseStorage | None, name: str, rule: MonotoneRule) -> Study:
@@ -214,6 +257,20 @@ def open_study(storage: str | Path | BaseStorage | None, name: str, rule: Monoto
                 f"{storage} cannot be opened as a study: {cause}; give the path of a new file, or "
                 "of one that search has made"
             ) from error
+
+
+def _warn_of_a_part(notes: list[Progress]) -> None:
+    for progress in notes:
+        # of a scheduler that was forgotten, its own warning has told
+        if progress.missed < FORGOTTEN and progress.made < _COMPLETE * progress.total:
+            warn_once(
+                "part of a schedule",
+                f"the objective returned after {progress.made} of its schedule's "
+                f"{progress.total} updates: has the DataLoader "
+                "batch_sampler=StageBatchSampler(len(data), schedule), and is scheduler.step() "
+                "called after every update? Where training ended early on purpose, nothing is "
+                "wrong",
+            )
 
 
 @contextmanager
