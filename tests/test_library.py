@@ -5,6 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import optuna
@@ -13,6 +14,7 @@ import pytest
 import tunecli
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 LIBRARY = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", LIBRARY, flags=re.MULTILINE | re.DOTALL)
 (DIFF,) = re.findall(r"^```diff\n(.*?)^```$", LIBRARY, flags=re.MULTILINE | re.DOTALL)
@@ -125,16 +127,26 @@ def test_first_example_adds_five_lines() -> None:
     first = BLOCKS[0].splitlines()
     assert sum(line.endswith("# added") for line in first) == 5
     assert sum(line.endswith("# changed") for line in first) == 2
-    ours = re.compile(r"\b(" + "|".join(tunecli.__all__) + r"|schedule|scheduler|tunecli)\b")
+    assert "five more lines in a plain PyTorch script" in README
+    ours = re.compile(r"\b(" + "|".join(tunecli.__all__) + r"|schedule|scheduler|found|tunecli)\b")
     assert not [x for x in first if ours.search(x) and not re.search("# (added|changed)$", x)]
+
+
+def test_script_of_the_diff_takes_as_many_lines_as_it_says() -> None:
+    lines = [line for line in DIFF.splitlines() if line[1:].strip()]
+    hunks = [list(hunk) for ours, hunk in groupby(lines, lambda x: x[0] in "+-") if ours]
+    counts = [[sum(x[0] == sign for x in hunk) for sign in "+-"] for hunk in hunks]
+    replaced = sum(min(hunk) for hunk in counts)
+    added, removed = (sum(column) - replaced for column in zip(*counts, strict=True))
+    assert (added, replaced, removed) == (4, 7, 5)
+    assert "four lines are added, seven replaced, and five removed" in LIBRARY
+    assert "It becomes one line shorter" in LIBRARY
 
 
 def test_script_of_the_diff_runs_before_and_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = DIFF.splitlines()
-    added, removed = ([n for n, at in enumerate(lines) if at.startswith(s)] for s in "+-")
-    assert len(added) - 1 <= len(removed)  # it becomes no longer
     for kept, name in ((" -", "before.py"), (" +", "after.py")):
         text = "\n".join(line[1:] for line in lines if line[:1] in kept) + "\n"
         (tmp_path / name).write_text(text, encoding="utf-8")
@@ -145,7 +157,10 @@ def test_script_of_the_diff_runs_before_and_after(
 
     monkeypatch.setattr(sys, "argv", ["after.py", "--epochs", "4"])
     done = runpy.run_path(str(tmp_path / "after.py"), run_name="__main__")
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    found = done["found"]
+    assert out.endswith(f"{found}\n")
+    assert err.startswith(f"search: best learning rate {found.learning_rate:g}, value ")
     accuracies = [eval(hit) for hit in re.findall(r"accuracy (\d+/\d+)", out)]
     assert 2 <= len(accuracies) <= 7
     assert max(accuracies) > 0.85
