@@ -72,18 +72,23 @@ def test_no_piece_is_larger_than_asked_and_all_samples_are_seen_once() -> None:
     assert torch.equal(torch.cat(seen), inputs)
 
 
-def test_batch_norm_is_named_once_per_model() -> None:
+def test_batch_norm_is_named_once_for_the_same_layers() -> None:
     inputs, targets = batch(12)
-    for _ in range(2):  # two models: each is told of
-        model, loss = network(nn.BatchNorm1d(4)), nn.CrossEntropyLoss()
-        at_once(model, loss, inputs, targets)
-        expected = gradients(model)
-        model.zero_grad()
-        with pytest.warns(UserWarning, match=r"batch norm .*\(1\); use group norm") as caught:
-            backward_in_micro_batches(model, loss, inputs, targets, 4)
-        assert caught[0].filename == __file__
-        assert not torch.allclose(gradients(model), expected)  # so the warning is right
-        backward_in_micro_batches(model, loss, inputs, targets, 4)  # warnings are errors
+    model, loss = network(nn.BatchNorm1d(4)), nn.CrossEntropyLoss()
+    at_once(model, loss, inputs, targets)
+    expected = gradients(model)
+    model.zero_grad()
+    with pytest.warns(UserWarning, match=r"batch norm .*\(1\); use group norm") as caught:
+        backward_in_micro_batches(model, loss, inputs, targets, 4)
+    assert caught[0].filename == __file__
+    assert not torch.allclose(gradients(model), expected)  # so the warning is right
+    # warnings are errors: neither this model nor that of the next trial is told of again
+    for again in (model, network(nn.BatchNorm1d(4))):
+        backward_in_micro_batches(again, loss, inputs, targets, 4)
+    with pytest.warns(UserWarning, match=r"\(0\.1\)"):
+        backward_in_micro_batches(
+            nn.Sequential(network(nn.BatchNorm1d(4))), loss, inputs, targets, 4
+        )
 
 
 def test_batch_norm_is_no_trouble_in_one_piece_or_in_evaluation_mode() -> None:

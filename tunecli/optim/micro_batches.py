@@ -1,10 +1,8 @@
 """The gradient of a batch that does not fit the device, computed in pieces that do."""
 
-import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +10,7 @@ from torch import Tensor, nn
 # no public name covers all of them, SyncBatchNorm and the lazy ones included
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tunecli.errors import require
-
-_warned: "WeakSet[nn.Module]" = WeakSet()
+from tunecli.errors import require, warn_once
 
 
 def backward_in_micro_batches(
@@ -33,7 +29,7 @@ def backward_in_micro_batches(
     Equal up to rounding, where samples do not depend on each other. They do
 
     - through batch norm in training mode, whose statistics are then the pieces'. A warning says
-      so, once per model; group norm or layer norm has no such problem;
+      so, once for the same layers; group norm or layer norm has no such problem;
     - through a loss whose mean is weighted by class, or leaves samples out (`ignore_index`): the
       pieces are weighted by their number of samples. `CrossEntropyLoss` with `weight` is warned
       of as well.
@@ -71,7 +67,7 @@ def backward_in_micro_batches(
     reduction = getattr(loss, "reduction", "mean")
     require(reduction == "mean", "reduction of the loss", "'mean'", repr(reduction))
     if micro_batch_size < samples:
-        _warn_once(model, loss)
+        _warn_of_what_differs(model, loss)
     total = torch.zeros((), device=inputs.device)
     for start in range(0, samples, micro_batch_size):
         piece = slice(start, start + micro_batch_size)
@@ -102,9 +98,7 @@ def batch_norm_layers(model: nn.Module) -> list[str]:
     ]
 
 
-def _warn_once(model: nn.Module, loss: object) -> None:
-    if model in _warned:
-        return
+def _warn_of_what_differs(model: nn.Module, loss: object) -> None:
     because = []
     layers = batch_norm_layers(model)
     if layers:
@@ -115,12 +109,8 @@ def _warn_once(model: nn.Module, loss: object) -> None:
     if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and loss.weight is not None:
         because.append("the loss is a mean weighted by class, and micro-batches differ in weight")
     if because:
-        _warned.add(model)
-        warnings.warn(
-            "micro-batches do not give the whole batch's gradient: " + "; and ".join(because),
-            UserWarning,
-            stacklevel=3,
-        )
+        message = "micro-batches do not give the whole batch's gradient: " + "; and ".join(because)
+        warn_once(message, message, stacklevel=3)  # the next trial's model has the same layers
 
 
 def _no_sync(model: nn.Module) -> AbstractContextManager[None]:
