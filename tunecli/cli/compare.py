@@ -105,8 +105,8 @@ def compare(
             typed += [] if methods is None else ["--methods", methods]
             folder, target = comparing.start(settings, plan, run, device, shlex.join(typed))
         else:
-            folder, target = comparing.reopen(resume, device, trusted=trust)
+            folder, settings, target = comparing.reopen(resume, device, trusted=trust)
         code = comparing.compare_to_result(
-            folder, target, interrupt, workers=workers, as_json=as_json
+            folder, settings, target, interrupt, workers=workers, as_json=as_json
         )
     raise typer.Exit(code)

@@ -9,7 +9,7 @@ from tunecli.cli import running
 from tunecli.cli.shared import messages
 from tunecli.errors import InterruptedRunError, require
 from tunecli.execution import Interrupt, RunFolder
-from tunecli.recipe import Recipe, load_recipe
+from tunecli.recipe import Recipe
 from tunecli.report.compare_save import save_comparison
 from tunecli.report.compare_view import CompareView, comparison_summary
 from tunecli.search.compare.run import Plan, run_comparison
@@ -36,13 +36,16 @@ def start(
     return running.start("compare", recipe, path, device, plan=asdict(plan), command=command)
 
 
-def reopen(path: Path, device: str | None, *, trusted: bool) -> tuple[RunFolder, torch.device]:
-    """A comparison to go on with, and its device unless another one is asked for."""
+def reopen(
+    path: Path, device: str | None, *, trusted: bool
+) -> tuple[RunFolder, Recipe, torch.device]:
+    """A comparison to go on with, its recipe, and its device unless another one is asked for."""
     return running.reopen("compare", path, device, trusted=trusted)
 
 
 def compare_to_result(
     run: RunFolder,
+    recipe: Recipe,
     device: torch.device,
     interrupt: Interrupt,
     *,
@@ -50,7 +53,7 @@ def compare_to_result(
     as_json: bool,
 ) -> int:
     """Compare in `run`, or read what is there already; show it, and return the exit code."""
-    recipe, options = load_recipe(run.recipe), run.read_options()
+    options = run.read_options()
     plan = Plan(**{**options["plan"], "methods": tuple(options["plan"]["methods"])})
     with run.locked():
         result = running.finished(run)
@@ -70,4 +73,5 @@ def compare_to_result(
             except InterruptedRunError as stopped:
                 raise running.resumable(stopped, run) from None
             save_comparison(result, run)
+            running.close(run, recipe)
     return running.show_result(result, comparison_summary(result), as_json=as_json)

@@ -100,8 +100,8 @@ def show_rates(
 
 def start(
     weights: Path, path: Path | None, device: str | None, *, trusted: bool, **question: Any
-) -> tuple[RunFolder, torch.device]:
-    """Make the folder of a new measurement, and find its device.
+) -> tuple[RunFolder, Recipe, torch.device]:
+    """Make the folder of a new measurement, and find its recipe and its device.
 
     Args:
         weights: The trained weights.
@@ -115,21 +115,29 @@ def start(
     plan.require_memory(recipe, found)  # a delay that is refused leaves no folder behind
     options = {"device": str(found), "asked_device": device, "plan": asdict(plan)}
     name = f"stability-{recipe.name}"
-    run = create_run("stability", name, dump_recipe(recipe), path, options)
-    running.trust_own(run, recipe)
-    return run, found
+    text = dump_recipe(recipe)
+    run = create_run("stability", name, text, path, options)
+    running.allow(run, recipe, text.encode())
+    return run, recipe, found
 
 
-def reopen(path: Path, device: str | None, *, trusted: bool) -> tuple[RunFolder, torch.device]:
-    """A measurement to go on with, and its device unless another one is asked for."""
+def reopen(
+    path: Path, device: str | None, *, trusted: bool
+) -> tuple[RunFolder, Recipe, torch.device]:
+    """A measurement to go on with, its recipe, and its device unless another one is asked for."""
     return running.reopen("stability", path, device, trusted=trusted)
 
 
 def measure_to_result(
-    run: RunFolder, device: torch.device, interrupt: Interrupt, *, as_json: bool
+    run: RunFolder,
+    recipe: Recipe,
+    device: torch.device,
+    interrupt: Interrupt,
+    *,
+    as_json: bool,
 ) -> int:
     """Measure in `run`, or read what is there already; show it, and return the exit code."""
-    recipe, options = load_recipe(run.recipe), run.read_options()
+    options = run.read_options()
     stored = options["plan"]
     plan = StabilityPlan(
         **{**stored, "delays": tuple(stored["delays"]), "momenta": tuple(stored["momenta"])}
@@ -151,6 +159,7 @@ def measure_to_result(
             except InterruptedRunError as stopped:
                 raise running.resumable(stopped, run) from None
             save_stability(result, run)
+            running.close(run, recipe)
     return running.show_result(result, measured_summary(result), as_json=as_json)
 
 

@@ -8,7 +8,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,11 @@ from tunecli.execution import (
     write_json,
 )
 from tunecli.execution.run_folder import RunKind
+from tunecli.execution.run_trust import allow_run, forget_run, is_run_allowed
 from tunecli.execution.train_once import train_once
 from tunecli.recipe import Recipe, dump_recipe, load_recipe
-from tunecli.recipe.trust import code_of, require_trust, trust
+from tunecli.recipe.load import read_bytes
+from tunecli.recipe.trust import code_of, require_trust
 from tunecli.recipe.trust_store import TrustStoreError
 from tunecli.report.live import SearchView
 from tunecli.report.save import save_search
@@ -47,17 +49,24 @@ def start(
     """Make the folder of a new run, and find its device; no mistake leaves a folder behind."""
     found = resolve_device(device or "auto")
     known = {"device": str(found), "asked_device": device, **options}
-    run = create_run(kind, recipe.name, dump_recipe(recipe), path, known)
-    trust_own(run, recipe)
+    text = dump_recipe(recipe)
+    run = create_run(kind, recipe.name, text, path, known)
+    allow(run, recipe, text.encode())
     return run, found
 
 
-def trust_own(run: RunFolder, recipe: Recipe) -> None:
-    """Trust the recipe in a run's folder, whose code was allowed, so that --resume goes on."""
+def allow(run: RunFolder, recipe: Recipe, text: bytes) -> None:
+    """Let --resume go on with a run whose recipe's code was allowed.
+
+    Args:
+        run: The run.
+        recipe: Its recipe.
+        text: The bytes of the file that holds it.
+    """
     if not code_of(recipe):
         return
     try:
-        trust(run.recipe)
+        allow_run(run, text)
     except TrustStoreError as error:
         messages().print(
             f"warning: {error}; to go on with this run after a stop, add --trust",
@@ -69,15 +78,20 @@ def trust_own(run: RunFolder, recipe: Recipe) -> None:
 
 def reopen(
     kind: RunKind, path: Path, device: str | None, *, trusted: bool
-) -> tuple[RunFolder, torch.device]:
-    """A run to go on with, and its device unless another one is asked for.
+) -> tuple[RunFolder, Recipe, torch.device]:
+    """A run to go on with, its recipe, and its device unless another one is asked for.
 
     Raises:
         UntrustedRecipeError: It is not finished, and its recipe's code may not run.
     """
     run = open_run(path, kind)
-    if not run.result.exists():
-        require_trust(load_recipe(run.recipe), run.recipe, trusted)
+    text = read_bytes(run.recipe)  # once: the recipe that is asked about is the one that runs
+    recipe = load_recipe(run.recipe, content=text)
+    if code_of(recipe) and not run.result.exists():
+        if trusted:
+            allow(run, recipe, text)
+        elif not is_run_allowed(run, text):
+            require_trust(recipe, run.recipe, trusted=False)
     started_on = str(run.read_options()["device"])
     found = resolve_device(device or started_on)
     if str(found) != started_on:
@@ -88,7 +102,7 @@ def reopen(
             markup=False,
             highlight=False,
         )
-    return run, found
+    return run, recipe, found
 
 
 def places(run: RunFolder, device: torch.device, asked: str | None, workers: int) -> list[str]:
@@ -104,6 +118,7 @@ def places(run: RunFolder, device: torch.device, asked: str | None, workers: int
 
 def search_to_result(
     run: RunFolder,
+    recipe: Recipe,
     device: torch.device,
     interrupt: Interrupt,
     workers: Sequence[str],
@@ -111,7 +126,7 @@ def search_to_result(
     as_json: bool,
 ) -> int:
     """Search in `run`, or read what is there already; show it, and return the exit code."""
-    recipe, verify = load_recipe(run.recipe), run.read_options().get("verify", 0)
+    verify = run.read_options().get("verify", 0)
     with run.locked():
         result = finished(run)
         if result is None:
@@ -131,14 +146,20 @@ def search_to_result(
                 raise resumable(stopped, run) from None
             result = {**found.to_dict(), "command": _command("search", run, device)}
             save_search(result, run)
+            close(run, recipe)
     return show_result(result, search_summary(result, _samples_of(result)), as_json=as_json)
 
 
 def train_to_result(
-    run: RunFolder, device: torch.device, interrupt: Interrupt, *, as_json: bool
+    run: RunFolder,
+    recipe: Recipe,
+    device: torch.device,
+    interrupt: Interrupt,
+    *,
+    as_json: bool,
 ) -> int:
     """Train in `run`, or read what is there already; show it, and return the exit code."""
-    recipe, options = load_recipe(run.recipe), run.read_options()
+    options = run.read_options()
     with run.locked():
         result = finished(run)
         if result is None:
@@ -163,6 +184,7 @@ def train_to_result(
             except InterruptedRunError as stopped:
                 raise resumable(stopped, run) from None
             write_json(run.result, result)
+            close(run, recipe)
     return show_result(result, training_summary(result, _samples_of(result)), as_json=as_json)
 
 
@@ -184,6 +206,13 @@ def finished(run: RunFolder) -> dict[str, Any] | None:
     )
     result: dict[str, Any] = read_json(run.result)
     return {**result, "run": str(run.path)}  # it may have been moved since
+
+
+def close(run: RunFolder, recipe: Recipe) -> None:
+    """Let a run's leave to go on end with the run."""
+    if code_of(recipe):
+        with suppress(TrustStoreError):  # the result counts for more; the next run forgets this one
+            forget_run(run)
 
 
 def _command(kind: str, run: RunFolder, device: torch.device) -> str:

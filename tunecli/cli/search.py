@@ -69,7 +69,9 @@ def search(
         if resume is None:
             folder, target = running.start("search", settings, run, device, verify=verify or 0)
         else:
-            folder, target = running.reopen("search", resume, device, trusted=trust)
+            folder, settings, target = running.reopen("search", resume, device, trusted=trust)
         places = running.places(folder, target, device, workers)
-        code = running.search_to_result(folder, target, interrupt, places, as_json=as_json)
+        code = running.search_to_result(
+            folder, settings, target, interrupt, places, as_json=as_json
+        )
     raise typer.Exit(code)

@@ -235,8 +235,9 @@ def _measure(
     from tunecli.execution import Interrupt
 
     with Interrupt() as interrupt:
-        folder, target = measuring.start(measuring.weights_of(checkpoint), run, device, **question)
-        return measuring.measure_to_result(folder, target, interrupt, as_json=as_json)
+        weights = measuring.weights_of(checkpoint)
+        folder, recipe, target = measuring.start(weights, run, device, **question)
+        return measuring.measure_to_result(folder, recipe, target, interrupt, as_json=as_json)
 
 
 def _go_on(run: Path, device: str | None, *, trusted: bool, as_json: bool) -> int:
@@ -244,5 +245,5 @@ def _go_on(run: Path, device: str | None, *, trusted: bool, as_json: bool) -> in
     from tunecli.execution import Interrupt
 
     with Interrupt() as interrupt:
-        folder, target = measuring.reopen(run, device, trusted=trusted)
-        return measuring.measure_to_result(folder, target, interrupt, as_json=as_json)
+        folder, recipe, target = measuring.reopen(run, device, trusted=trusted)
+        return measuring.measure_to_result(folder, recipe, target, interrupt, as_json=as_json)

@@ -61,6 +61,6 @@ def train(
         if resume is None:
             folder, target = running.start("train", settings, run, device, seed=seed, test=test)
         else:
-            folder, target = running.reopen("train", resume, device, trusted=trust)
-        code = running.train_to_result(folder, target, interrupt, as_json=as_json)
+            folder, settings, target = running.reopen("train", resume, device, trusted=trust)
+        code = running.train_to_result(folder, settings, target, interrupt, as_json=as_json)
     raise typer.Exit(code)

@@ -22,7 +22,11 @@ def trust(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     listed: Annotated[
-        bool, typer.Option("--list", help="List what is trusted, and whether it has changed since.")
+        bool,
+        typer.Option(
+            "--list",
+            help="List what is trusted, whether it has changed since, and unfinished runs.",
+        ),
     ] = False,
     forget: Annotated[
         bool, typer.Option("--forget", help="Trust no version of RECIPE any more.")
@@ -33,6 +37,7 @@ def trust(
 
     Prints what would run, and asks. The file is remembered by its hash, in its folder: when it
     changes, it has to be trusted again. What the Python files say that it names is not looked at.
+    Runs that were allowed to start go on with --resume, until --forget RUN/recipe.yaml.
 
     Exit code: 0 trusted, listed or forgotten, 1 the answer was no, 2 usage, 3 recipe invalid.
     """
@@ -87,7 +92,7 @@ def _forget(recipe: str, *, as_json: bool) -> None:
         path = find_recipe(recipe)
     except RecipeError:  # the file is gone; its entry need not be
         path = Path(recipe)
-    removed = forget(path)
+    removed = forget(path) + forget(path, "runs")
     if as_json:
         typer.echo(json.dumps({"path": str(path), "forgotten": removed}, ensure_ascii=False))
     elif removed:
@@ -97,9 +102,11 @@ def _forget(recipe: str, *, as_json: bool) -> None:
 
 
 def _list(*, as_json: bool) -> None:
+    from tunecli.execution.run_trust import allowed_runs
     from tunecli.recipe.trust_store import trusted_recipes
 
     entries = [(each, _state(each)) for each in trusted_recipes()]
+    entries += [(each, "unfinished run, may go on") for each in allowed_runs()]
     if as_json:
         answer = [
             {"path": str(each.path), "sha256": each.sha256, "time": each.time, "state": state}

@@ -1,7 +1,9 @@
-"""The recipes that a person has trusted: a file of hashes that belongs to that person alone.
+"""What a person has allowed to run: two files of hashes that belong to that person alone.
 
-A line is `<sha256 of the recipe file> <time> <path>`. The text counts, and the folder that it lies
-in: `import: nets:build` means another file in another folder.
+A line is `<sha256 of the recipe file> <time> <path>`. `trusted` holds the recipes that were
+trusted: the text counts, and the folder that it lies in, since `import: nets:build` means another
+file in another folder. `runs` holds the recipes of unfinished runs (`execution.run_trust`), apart
+from those because one of them allows no more than to go on with that run.
 """
 
 import errno
@@ -10,12 +12,15 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tunecli.errors import TunecliError
+
+Store = Literal["trusted", "runs"]
 
 _LINE = re.compile(rb"([0-9a-f]{64}) (\S+) (/.*)")
 
@@ -39,21 +44,21 @@ class TrustedRecipe:
     path: Path
 
 
-def store_path() -> Path:
+def store_path(store: Store = "trusted") -> Path:
     """Where trust is remembered: `$XDG_STATE_HOME/tunecli/trusted`, or below `~/.local/state`."""
     given = os.environ.get("XDG_STATE_HOME", "")
     # a relative path is to be ignored, says the XDG base directory specification
     state = Path(given) if given.startswith("/") else _home() / ".local" / "state"
-    return state / "tunecli" / "trusted"
+    return state / "tunecli" / store
 
 
-def trusted_recipes() -> tuple[TrustedRecipe, ...]:
+def trusted_recipes(store: Store = "trusted") -> tuple[TrustedRecipe, ...]:
     """All that is remembered, oldest first; a damaged line counts for nothing.
 
     Raises:
         TrustStoreError: The file cannot be read, or somebody else may write it.
     """
-    path = store_path()
+    path = store_path(store)
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & 0o022:
@@ -87,12 +92,13 @@ def in_its_folder(path: Path) -> Path:
     return path.parent.resolve() / path.name
 
 
-def remember(text: bytes, path: Path) -> str:
+def remember(text: bytes, path: Path, store: Store = "trusted") -> str:
     """Trust a recipe with this text in this folder, from now on.
 
     Args:
         text: The bytes of the file, as they were shown to the person.
         path: Where the file lies.
+        store: Which of the two files remembers it.
 
     Returns:
         The hash that is remembered.
@@ -107,12 +113,12 @@ def remember(text: bytes, path: Path) -> str:
             f"{str(place)!r} cannot be remembered: its name has a line break; rename it, or allow "
             "it once with --trust"
         )
-    if any(each.sha256 == found and each.path == place for each in trusted_recipes()):
+    if any(each.sha256 == found and each.path == place for each in trusted_recipes(store)):
         return found
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     line = b"%s %s %s\n" % (found.encode(), now.encode(), encoded)
-    with _locked() as store:
-        descriptor = os.open(store, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with _locked(store) as file:
+        descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             end = os.lseek(descriptor, 0, os.SEEK_END)
             if end and os.pread(descriptor, 1, end - 1) != b"\n":
@@ -125,7 +131,7 @@ def remember(text: bytes, path: Path) -> str:
     return found
 
 
-def forget(path: Path) -> int:
+def forget(path: Path, store: Store = "trusted") -> int:
     """Trust no version of the recipe at this path any more.
 
     Returns:
@@ -135,43 +141,55 @@ def forget(path: Path) -> int:
         TrustStoreError: The file of trusted recipes cannot be read or written.
     """
     place = in_its_folder(path)
-    if not any(each.path == place for each in trusted_recipes()):
+    return drop(lambda each: each.path == place, store)
+
+
+def drop(unwanted: Callable[[TrustedRecipe], bool], store: Store) -> int:
+    """Remove the entries that are `unwanted`; where there is none, nothing is written.
+
+    Returns:
+        How many entries were removed.
+
+    Raises:
+        TrustStoreError: The file cannot be read or written.
+    """
+    if not any(map(unwanted, trusted_recipes(store))):
         return 0
-    with _locked() as store:
-        entries = trusted_recipes()
-        kept = [each for each in entries if each.path != place]
+    with _locked(store) as path:
+        entries = trusted_recipes(store)
+        kept = [each for each in entries if not unwanted(each)]
         lines = (
             b"%s %s %s\n" % (each.sha256.encode(), each.time.encode(), os.fsencode(each.path))
             for each in kept
         )
-        aside = store.with_name(f".{store.name}.part")
+        aside = path.with_name(f".{path.name}.part")
         aside.unlink(missing_ok=True)
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(store)
+        aside.replace(path)
     return len(entries) - len(kept)
 
 
 @contextmanager
-def _locked() -> Iterator[Path]:
+def _locked(store: Store) -> Iterator[Path]:
     """The file's path, while no other tunecli writes it; a failure in here is a sentence."""
-    store = store_path()
+    path = store_path(store)
     try:
-        store.parent.parent.mkdir(parents=True, exist_ok=True)
-        store.parent.mkdir(mode=0o700, exist_ok=True)
-        # a file of its own: the one with the hashes is replaced by `forget`
-        lock = os.open(store.with_name("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path.parent.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        # a file of its own: the one with the hashes is replaced by `drop`
+        lock = os.open(path.with_name("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield store
+            yield path
         finally:
             os.close(lock)
     except OSError as error:
         raise TrustStoreError(
-            f"{store} cannot be written: {error.strerror}; mend its permissions, point "
+            f"{path} cannot be written: {error.strerror}; mend its permissions, point "
             "XDG_STATE_HOME elsewhere, or allow a recipe's code once with --trust"
         ) from None
 
