@@ -231,3 +231,11 @@ def test_mean_squared_error_takes_targets_with_or_without_a_column() -> None:
         assert mean_squared_error(outputs, targets).item() == 2.5
     with pytest.raises(InvalidValueError, match=r"as many as .* \(2, 1\), but got \(2, 3\)"):
         mean_squared_error(outputs, torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize(
+    "targets", [torch.tensor([0.5, 1.0, 2.0]), torch.zeros(3, 2), torch.zeros(6).long()]
+)
+def test_targets_that_are_no_classes_are_refused(targets: Tensor) -> None:
+    with pytest.raises(InvalidValueError, match=r"must be whole numbers of shape \(3,\)"):
+        cross_entropy(torch.zeros(3, 2), targets)

@@ -34,7 +34,7 @@ def gives_up(
         maximize: Whether a larger value is better.
         perfect: Value of a perfect model; None: not known.
         baseline: What a model that has learned nothing gets; None: not known, and the worst value
-            on the two curves stands for it.
+            in the first third of the two curves stands for it; without one nothing is given up.
         learned_share: Share of the gap from baseline to perfect that counts as learned.
 
     >>> gives_up([(0.4, 0.1)], None, maximize=True, perfect=1.0, baseline=0.1)
@@ -56,8 +56,10 @@ def gives_up(
         return None
     floor = baseline
     if floor is None:
-        values = [v for _, v in (*curve, *incumbent)]
-        floor = min(values) if maximize else max(values)
+        early = [v for at, v in (*curve, *incumbent) if at < AFTER - 1e-9]
+        if not early:  # what nothing learned comes to cannot even be guessed
+            return None
+        floor = min(early) if maximize else max(early)
     ahead = sign * (there[-1] - floor)
     if baseline is not None and perfect is not None:
         learned = ahead >= learned_share * sign * (perfect - baseline)

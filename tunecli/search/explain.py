@@ -16,7 +16,7 @@ def explain(stop: Stop, rule: MonotoneRule) -> str:
         return f"training diverged at {smallest:g}, the smallest rate {where}"
     best = f"{_number(stop.value)} at {stop.learning_rate:g}"
     if not stop.learned:
-        best += ", which has learned nothing"
+        best = f"{_best_of_all(stop, rule)}, which has learned nothing"
     if stop.reason == StopReason.DIVERGED:
         diverged = [point.learning_rate for point in stop.points if point.diverged]
         above = [rate for rate in diverged if rate > stop.learning_rate]
@@ -28,6 +28,14 @@ def explain(stop: Stop, rule: MonotoneRule) -> str:
         return f"the budget of {rule.max_trials} trial(s) was spent; the best was {best}"
     highest = max(rule.learning_rates[-1], *(p.learning_rate for p in stop.points))
     return f"the grid ended at {highest:g}; the best was {best}"
+
+
+def _best_of_all(stop: Stop, rule: MonotoneRule) -> str:
+    """The best value that was seen: where nothing is learned, the walk goes by no comparison."""
+    seen = [(p.value, p.learning_rate) for p in stop.points if p.value is not None]
+    pick = max if rule.maximize else min
+    value, rate = pick(seen, key=lambda point: point[0])
+    return f"{_number(value)} at {rate:g}"
 
 
 def _failures(stop: Stop, rule: MonotoneRule) -> str:

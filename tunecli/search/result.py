@@ -224,11 +224,12 @@ class SearchResult:
         if stop.learning_rate is None and tried:
             yield f"every rate diverged; let the grid start well below {tried[0]:g}"
         elif not stop.learned:
-            high = max(*self.rule.learning_rates, *tried)
-            yield (
-                f"no rate learned anything; refine the grid, train longer, or let it go beyond "
-                f"{high:g}"
-            )
+            if any(point.diverged for point in stop.points):
+                remedy = " before training diverged; refine the grid, or train longer"
+            else:
+                high = max(*self.rule.learning_rates, *tried)
+                remedy = f"; refine the grid, train longer, or let it go beyond {high:g}"
+            yield f"no rate learned anything{remedy}"
         if stop.edge == "top":
             yield (
                 f"the best rate is the largest that may be tried, {stop.learning_rate:g}; let the "

@@ -26,18 +26,31 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: float = 0
         logits: Shape (b, classes), or (b, positions, classes).
         targets: Classes of any integer type, shape (b,) or (b, positions).
         label_smoothing: Share of each target that is spread over all classes.
+
+    Raises:
+        InvalidValueError: The targets are floats, or not one per row of logits.
     """
-    return functional.cross_entropy(
-        logits.flatten(0, -2), targets.flatten().long(), label_smoothing=label_smoothing
-    )
+    classes = _classes(logits, targets)
+    return functional.cross_entropy(logits.flatten(0, -2), classes, label_smoothing=label_smoothing)
 
 
 def cross_entropy_per_sample(logits: Tensor, targets: Tensor) -> Tensor:
     """Sum over the samples of each one's cross-entropy, for sequences its mean over positions."""
-    total = functional.cross_entropy(
-        logits.flatten(0, -2), targets.flatten().long(), reduction="sum"
-    )
+    classes = _classes(logits, targets)
+    total = functional.cross_entropy(logits.flatten(0, -2), classes, reduction="sum")
     return total / (targets.numel() // len(targets))
+
+
+def _classes(logits: Tensor, targets: Tensor) -> Tensor:
+    """Targets as torch's cross-entropy takes them: never floats cut off to classes."""
+    if targets.is_floating_point() or targets.shape != logits.shape[:-1]:
+        got = f"{str(targets.dtype).removeprefix('torch.')} of shape {tuple(targets.shape)}"
+        raise InvalidValueError(
+            f"targets for loss cross_entropy must be whole numbers of shape "
+            f"{tuple(logits.shape[:-1])}, one class for each row of the model's outputs, but got "
+            f"{got}; store classes as integers, or use loss mse for numbers"
+        )
+    return targets.flatten().long()
 
 
 def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
