@@ -1,4 +1,5 @@
 import os
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,14 @@ class Awkward(Squares):
         if index != 7:
             return super().__getitem__(index)
         return self.seventh() if callable(self.seventh) else self.seventh
+
+
+class Drawn(Squares):
+    """Item i is (i, and a number from each of three global generators)."""
+
+    def __getitem__(self, index: int) -> Any:
+        drawn = [torch.rand(()).item(), np.random.rand(), random.random()]  # noqa: NPY002
+        return torch.tensor([float(index), *drawn]), index
 
 
 def raises(error: Exception) -> Any:
@@ -85,12 +94,57 @@ def test_workers_read_in_other_processes() -> None:
     assert os.getpid() not in readers(2)
 
 
+def generators() -> tuple[Any, ...]:
+    numpys = np.random.get_state()[1]  # type: ignore[index]  # noqa: NPY002
+    return random.getstate(), numpys.tolist(), torch.get_rng_state().tolist()
+
+
+@pytest.mark.parametrize("seventh", [(torch.zeros(1), 0), raises(ValueError("broken"))])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_reading_draws_nothing_from_the_global_random_state(workers: int) -> None:
+def test_reading_leaves_the_global_generators_as_they_were(workers: int, seventh: Any) -> None:
+    class DrawnOrBroken(Awkward):
+        def __getitem__(self, index: int) -> Any:
+            Drawn().__getitem__(index)
+            return super().__getitem__(index)
+
     torch.manual_seed(5)
-    before = torch.get_rng_state()
-    list(DatasetSplit(Squares(), workers).batches(chosen()))
-    assert torch.equal(before, torch.get_rng_state())
+    before = generators()
+    batches = DatasetSplit(DrawnOrBroken(seventh), workers).batches(chosen([[1, 2], [7]]))
+    next(batches)
+    assert generators() == before
+    if callable(seventh):
+        with pytest.raises(RunError, match="data item 7"):
+            next(batches)
+    else:
+        next(batches)
+    assert generators() == before
+
+
+def drawn(workers: int = 0, *, seed: int = 0, first: int = 0) -> list[Tensor]:
+    torch.randn(3)  # whatever was drawn before
+    split = DatasetSplit(Drawn(), workers)
+    return [inputs for inputs, _ in split.batches(chosen(BATCHES[first:]), seed=seed, first=first)]
+
+
+def test_what_a_dataset_draws_is_the_same_with_any_number_of_workers() -> None:
+    whole = drawn(0, seed=4)
+    for workers in (1, 2):
+        for batch, expected in zip(drawn(workers, seed=4), whole, strict=True):
+            assert torch.equal(batch, expected)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("first", [1, 2])
+def test_what_a_dataset_draws_goes_on_from_any_batch(workers: int, first: int) -> None:
+    rest = drawn(workers, seed=4, first=first)
+    for batch, expected in zip(rest, drawn(0, seed=4)[first:], strict=True):
+        assert torch.equal(batch, expected)
+
+
+def test_every_draw_is_another_by_seed_batch_and_item() -> None:
+    rows = torch.cat([batch[:, 1:] for seed in range(3) for batch in drawn(2, seed=seed)])
+    assert rows.shape == (27, 3)
+    assert len(set(rows.flatten().tolist())) == rows.numel()
 
 
 def test_without_workers_nothing_is_read_ahead() -> None:

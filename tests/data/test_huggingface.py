@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tunecli.data import SPLIT_NAMES
+from tunecli.data.columns import Labels
 from tunecli.data.download import fetch
 from tunecli.data.load import Split, data_facts, load_splits
 from tunecli.errors import InvalidValueError, RunError
@@ -132,8 +133,9 @@ def test_folder_tells_its_splits(datasets: Any, tmp_path: Path) -> None:
     for name, rows in (("train", 20), ("test", 12)):
         write_csv(folder / f"{name}.csv", rows)
     data = {"path": str(folder), "inputs": ["small"], "target": "kind"}
-    splits = load_splits(section(**data, test_split="test"), SPLIT_NAMES)
-    assert [len(splits[name]) for name in SPLIT_NAMES] == [16, 4, 12]
+    for keys in ({"test_split": "test"}, {}):
+        splits = load_splits(section(**data, **keys), SPLIT_NAMES)
+        assert [len(splits[name]) for name in SPLIT_NAMES] == [16, 4, 12]
     with pytest.raises(InvalidValueError, match=r"data\.test_split must be one of train, test but"):
         load_splits(section(**data, test_split="tests"), ("train",))
     with pytest.raises(
@@ -142,12 +144,95 @@ def test_folder_tells_its_splits(datasets: Any, tmp_path: Path) -> None:
         load_splits(section(**data, test_split="test", test=0.2), ("train",))
 
 
+@pytest.fixture
+def many(tmp_path: Path) -> dict[str, Any]:
+    """A folder of three splits, 20, 8 and 12 rows."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for name, rows in (("train", 20), ("validation", 8), ("test", 12)):
+        write_csv(folder / f"{name}.csv", rows)
+    return {"path": str(folder), "inputs": ["small"], "target": "kind"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "sizes"),
+    [
+        ({}, [20, 8, 12]),
+        ({"test": 0.2}, [16, 8, 4]),  # a share that is asked for is taken
+        ({"validation": 0.4, "test": 0.2}, [8, 8, 4]),
+        ({"validation_split": "test"}, [16, 12, 4]),  # which is not held out a second time
+        ({"train_split": "test"}, [9, 8, 3]),
+        ({"train_split": "validation"}, [6, 2, 12]),
+        ({"validation_split": "validation", "test_split": "test"}, [20, 8, 12]),
+    ],
+)
+def test_splits_of_their_own_are_taken_by_default(
+    datasets: Any, many: dict[str, Any], keys: dict[str, Any], sizes: list[int]
+) -> None:
+    splits = load_splits(section(**many, **keys), SPLIT_NAMES)
+    assert [len(splits[name]) for name in SPLIT_NAMES] == sizes
+
+
+def test_text_has_the_splits_of_its_own(datasets: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name, letter in (("train", "a"), ("test", "b")):
+        (folder / f"{name}.jsonl").write_text(json.dumps({"text": letter * 100}) + "\n")
+    data = section(path=str(folder), inputs=["text"], context=4, validation=0.4)
+    splits = load_splits(data, SPLIT_NAMES)
+    assert [len(splits[name]) for name in SPLIT_NAMES] == [14, 9, 24]
+    assert set(split(splits, "test").inputs.flatten().tolist()) == {ord("b")}
+
+
+@pytest.mark.parametrize("hidden", ["-1", ""])
+def test_test_split_without_labels_is_found_out_before_the_search(
+    datasets: Any, tmp_path: Path, hidden: str
+) -> None:
+    folder = tmp_path / "hidden"
+    folder.mkdir()
+    for name, label, rows in (("train", "1", 20), ("test", hidden, 8)):
+        lines = [f"{i},{label}" for i in range(rows)]
+        (folder / f"{name}.csv").write_text("\n".join(["x,y", *lines]) + "\n")
+    data = {"path": str(folder), "inputs": ["x"], "target": "y"}
+    with pytest.raises(
+        InvalidValueError,
+        match=r"'y' of the test split must have labels but has none; .* give data\.test, as 0\.2",
+    ):
+        load_splits(section(**data), ("train", "validation"))
+    splits = load_splits(section(**data, test=0.2), SPLIT_NAMES)
+    assert [len(splits[name]) for name in SPLIT_NAMES] == [12, 4, 4]
+
+
+def test_words_are_read_without_decoding_pictures(
+    datasets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    pictures = [image.new("RGB", (4, 4), (i, 0, 0)) for i in range(20)]
+    features = datasets.Features({"image": datasets.Image(), "kind": datasets.Value("string")})
+    table = datasets.Dataset.from_dict(
+        {"image": pictures, "kind": ["ab"[i % 2] for i in range(20)]}, features=features
+    )
+    decoded: list[int] = []
+    decode = datasets.Image.decode_example
+
+    def count(self: Any, value: Any, **options: Any) -> Any:
+        decoded.append(1)
+        return decode(self, value, **options)
+
+    monkeypatch.setattr(datasets.Image, "decode_example", count)
+    labels = Labels.of(table, "kind")
+    assert labels.read(table).tolist() == [0, 1] * 10
+    assert decoded == []
+    assert table[0]["image"].size == (4, 4)
+    assert decoded == [1]
+
+
 def test_class_that_is_only_in_the_test_set_is_named(datasets: Any, tmp_path: Path) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
     write_csv(folder / "train.csv", classes=3)
     write_csv(folder / "test.csv", classes=4)
-    data = section(path=str(folder), inputs=["small"], target="kind", test_split="test")
+    data = section(path=str(folder), inputs=["small"], target="kind")
     load_splits(data, ("train", "validation"))
     with pytest.raises(
         InvalidValueError, match=r"'kind' must be of the training data's classes bu"
@@ -158,7 +243,10 @@ def test_class_that_is_only_in_the_test_set_is_named(datasets: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"inputs": ["nope"]}, r"columns of the train split \(small, .*\) but got 'nope'"),
+        (
+            {"inputs": ["nope"]},
+            r"data\.inputs and data\.target must be .* train split \(small, .*\) but got 'nope'",
+        ),
         ({"inputs": ["kind"]}, r"the column 'kind' must hold numbers, .* but holds '[ab]'"),
         ({"inputs": ["gap"]}, r"the column 'gap' must be filled in every row but got nothing in 1"),
         ({"inputs": ["small"], "image_size": 8}, r"data\.image_size must be left out, because"),

@@ -125,3 +125,15 @@ def test_suggested_size_follows_the_size_of_a_sample() -> None:
     assert size(6) == 4096
     assert size(3, 224, 224) == 2**22 // (3 * 224 * 224)
     assert size(3, 2000, 2000) == 1
+
+
+def test_size_is_suggested_without_starting_processes() -> None:
+    read: list[int] = []
+
+    class Noting:
+        def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+            read.append(index)
+            return INPUTS[index], TARGETS[index]
+
+    assert suggested_batch_size(DatasetSplit(Noting(), workers=2)) == 4096
+    assert read == [0]  # in this process

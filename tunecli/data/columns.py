@@ -37,7 +37,7 @@ class Labels:
             return cls(column, len(kind.names))
         dtype = getattr(kind, "dtype", "")
         if dtype in {"string", "large_string"}:
-            names = tuple(sorted(set(_whole(table[:][column], column))))
+            names = tuple(sorted(set(_column(table, column))))
             return cls(column, len(names), names)
         values = read_numbers(table, [column])
         if values.dtype.kind in "iub" and values.ndim == 1:
@@ -66,7 +66,7 @@ class Labels:
         if self.names is None:
             return to_targets(read_numbers(table, [self.column]), name, self.classes)
         numbers = {word: number for number, word in enumerate(self.names)}
-        words = _whole(table[:][self.column], self.column)
+        words = _column(table, self.column)
         for word in words:
             require(word in numbers, name, "of the training data's classes", repr(word))
         return np.array([numbers[word] for word in words], dtype=np.int64)
@@ -108,10 +108,15 @@ def read_numbers(table: Any, columns: Sequence[str]) -> "NDArray[Any]":
 
 def read_text(table: Any, column: str) -> bytearray:
     """The rows of a text column as UTF-8, with a line feed between them."""
-    rows = _whole(table.select_columns([column])[:][column], column)
+    rows = _column(table, column)
     for row in rows[:1]:
         require(isinstance(row, str), f"the column {column!r}", "text", type(row).__name__)
     return bytearray("\n".join(rows).encode())
+
+
+def _column(table: Any, column: str) -> list[Any]:
+    """A column without gaps; the others, which may be pictures to decode, are not read."""
+    return _whole(table.select_columns([column])[:][column], column)
 
 
 def _whole(values: Any, column: str) -> list[Any]:

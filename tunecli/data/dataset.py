@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tunecli.data.seeded import seeded
 from tunecli.data.splits import SplitName
 from tunecli.errors import InvalidValueError, RunError, TunecliError
 
@@ -33,11 +34,15 @@ class Split:
         """The same split on another device."""
         return Split(self.inputs.to(target), self.targets.to(target))
 
-    def batches(self, chosen: "Iterable[Tensor]") -> "Iterator[tuple[Tensor, Tensor]]":
+    def batches(
+        self, chosen: "Iterable[Tensor]", *, seed: int = 0, first: int = 0
+    ) -> "Iterator[tuple[Tensor, Tensor]]":
         """One (inputs, targets) for each tensor of indices, in order.
 
         Args:
             chosen: int64 indices of each batch, on any device.
+            seed: Nothing is drawn to read a tensor; see `DatasetSplit.batches`.
+            first: Likewise.
         """
         for indices in chosen:
             at = indices.to(self.targets.device)
@@ -52,8 +57,10 @@ class Split:
 class DatasetSplit:
     """Samples that a map-style Dataset reads, one by one, when they are asked for.
 
-    Batches come through a `torch.utils.data.DataLoader` with its own generator: reading them draws
-    nothing from the global random state, unless the Dataset itself does, in this process.
+    Batches come through a `torch.utils.data.DataLoader`. What the Dataset draws from the global
+    generators of Python, numpy and torch (a random crop) depends on a seed and the batch's number
+    alone: it is the same with any number of workers and after an interruption, and leaves this
+    process's generators as they were.
 
     Args:
         dataset: Has `__len__` and `__getitem__`; an item is a pair (input, target) of what
@@ -79,12 +86,20 @@ class DatasetSplit:
         """The class of every item; None where there are none, or only reading them would tell."""
         return self.labels
 
-    def batches(self, chosen: "Iterable[Tensor]") -> "Iterator[tuple[Tensor, Tensor]]":
+    def batches(
+        self, chosen: "Iterable[Tensor]", *, seed: int = 0, first: int = 0
+    ) -> "Iterator[tuple[Tensor, Tensor]]":
         """One (inputs, targets) on `device` for each tensor of indices, in order.
 
         Args:
             chosen: int64 indices of each batch. With workers it is read up to 2 × workers batches
                 ahead of what has been yielded, so whoever counts samples counts what comes out.
+            seed: Of what the Dataset draws, ≥ 0; two evaluations with one see the same items.
+            first: Number of the first batch; to go on, those that were yielded before.
+
+        Returns:
+            Close it where it is left before its end: its workers then end at once. Where the
+            garbage collector finds it in a cycle, it waits five seconds for each of them.
 
         Raises:
             RunError: An item cannot be read, is no pair, or does not fit the others; the message
@@ -95,12 +110,12 @@ class DatasetSplit:
 
         target = self.device or torch.device("cpu")
         loader: DataLoader[Any] = DataLoader(
-            _Reader(self.dataset),  # type: ignore[arg-type]  # map-style, without the base class
-            batch_sampler=_Lists(chosen),
+            _Reader(self.dataset, seed),  # type: ignore[arg-type]  # without the base class
+            batch_sampler=_Numbered(chosen, first),  # type: ignore[arg-type]  # not lists alone
             num_workers=self.workers,
             collate_fn=_as_it_is,
             pin_memory=target.type == "cuda",
-            generator=torch.Generator().manual_seed(0),  # seeds the workers
+            generator=torch.Generator(),  # the loader would draw from the global one
         )
         try:
             for batch in loader:
@@ -155,15 +170,16 @@ class Splits:
         return split
 
 
-class _Lists:
-    """Index tensors as the lists that a DataLoader wants."""
+class _Numbered:
+    """Each batch's number and its indices, as they are sent to whoever reads it."""
 
-    def __init__(self, chosen: "Iterable[Tensor]") -> None:
+    def __init__(self, chosen: "Iterable[Tensor]", first: int) -> None:
         self._chosen = chosen
+        self._first = first
 
-    def __iter__(self) -> Iterator[list[int]]:
-        for indices in self._chosen:
-            yield indices.tolist()
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        for number, indices in enumerate(self._chosen, start=self._first):
+            yield number, indices.tolist()
 
 
 class _Reader:
@@ -173,13 +189,19 @@ class _Reader:
     worker arrives with two tracebacks as its text.
     """
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, seed: int) -> None:
         self._dataset = dataset
+        self._seed = seed
 
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitems__(self, indices: list[int]) -> "tuple[Tensor, Tensor] | str":
+    def __getitems__(self, batch: tuple[int, list[int]]) -> "tuple[Tensor, Tensor] | str":
+        number, indices = batch
+        with seeded(self._seed, number):
+            return self._read(indices)
+
+    def _read(self, indices: list[int]) -> "tuple[Tensor, Tensor] | str":
         items = []
         for index in indices:
             try:

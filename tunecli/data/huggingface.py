@@ -63,9 +63,11 @@ def huggingface_facts(data: "HuggingFaceData") -> DataFacts:
 def load_huggingface(data: "HuggingFaceData", names: Iterable[SplitName]) -> Splits:
     """The named splits, without the network.
 
-    A column of pictures becomes pictures of one size; a column or several of numbers become
-    features or images, standardized as those of a `.npz` file; a column of text, with `context`,
-    becomes windows of bytes, its rows laid end to end with a line feed between them.
+    A split `validation` or `test` of the data's own is taken where the recipe neither names
+    another nor asks for a share of the training split. A column of pictures becomes pictures of one
+    size; a column or several of numbers become features or images, standardized as those of a
+    `.npz` file; a column of text, with `context`, becomes windows of bytes, its rows laid end to
+    end with a line feed between them.
 
     Raises:
         InvalidValueError: The package or the data are not there, or the columns do not fit.
@@ -76,7 +78,8 @@ def load_huggingface(data: "HuggingFaceData", names: Iterable[SplitName]) -> Spl
     assert data.target is not None  # the grammar sees to it
     labels = Labels.of(tables["train"], data.target)
     lot = tables["train"]
-    sizes = _sizes(data, len(lot))
+    sizes = _sizes(data, tables, len(lot))
+    _require_labels(tables, data, labels)
     strata = [0] * len(lot) if labels.classes is None else labels.read(lot)
     for name, chosen in shared_out(strata, sizes, seed=data.split_seed).items():
         if getattr(sizes, name):
@@ -118,7 +121,7 @@ def _tables(data: "HuggingFaceData") -> Tables:
             ) from error
     tables: Tables = {}
     for name in ("train", *_HELD_OUT):
-        split = getattr(data, f"{name}_split")
+        split = _split_of(data, name, found)
         if split is None:
             continue
         if split not in found:
@@ -130,10 +133,45 @@ def _tables(data: "HuggingFaceData") -> Tables:
         for column in (*data.inputs, *([] if data.target is None else [data.target])):
             if column not in columns:
                 raise InvalidValueError(
-                    f"data.input and data.target must be columns of the {split} split "
-                    f"({', '.join(columns)}) but got {column!r}"
+                    f"data.inputs and data.target must be columns of the {split} split "
+                    f"({', '.join(columns)}) but got {column!r}{_way_out(data, name)}"
                 )
     return tables
+
+
+def _split_of(data: "HuggingFaceData", name: SplitName, found: Iterable[str]) -> str | None:
+    """The data's own name for a split; None where it is a share of the training split."""
+    named = [data.train_split, data.validation_split, data.test_split]
+    given: str | None = getattr(data, f"{name}_split")
+    if given is not None or name == "train":
+        return given
+    # what the recipe has named for something else must not be held out as well
+    own = name in found and name not in named
+    return name if own and getattr(data, name) is None else None
+
+
+def _way_out(data: "HuggingFaceData", name: SplitName) -> str:
+    """How to do without a split that was taken because it is there, not because it was named."""
+    if name == "train" or getattr(data, f"{name}_split") is not None:
+        return ""
+    return f"; to take a share of the training split in its place, give data.{name}, as 0.2"
+
+
+def _require_labels(tables: Tables, data: "HuggingFaceData", labels: Labels) -> None:
+    """Refuse a split whose labels the publisher keeps back: they are all -1, or not there.
+
+    It would be found out only when the split is first measured on, for `test` after the search.
+    """
+    for name in _HELD_OUT:
+        way_out = _way_out(data, name)
+        if name not in tables or not way_out:
+            continue
+        column = tables[name].select_columns([labels.column])[:][labels.column]
+        if all(label is None or label == -1 for label in column):
+            raise InvalidValueError(
+                f"the column {labels.column!r} of the {name} split must have labels but has none"
+                f"{way_out}"
+            )
 
 
 def _open(datasets: Any, data: "HuggingFaceData") -> Any:
@@ -162,7 +200,7 @@ def _load_text(
 
     (column,) = data.inputs
     lot = read_text(tables["train"], column)
-    sizes = _sizes(data, len(lot))
+    sizes = _sizes(data, tables, len(lot))
     check_windows(sizes, context)
     starts = {"train": 0, "validation": sizes.train, "test": sizes.train + sizes.validation}
     by_name: dict[SplitName, AnySplit] = {}
@@ -242,12 +280,12 @@ def _load_numbers(
     return Splits(by_name, train.shape[1:], width)
 
 
-def _sizes(data: "HuggingFaceData", total: int) -> SplitSizes:
+def _sizes(data: "HuggingFaceData", tables: Tables, total: int) -> SplitSizes:
     """How many rows, or bytes, of the training split's go where."""
     shares = {}
     for name in _HELD_OUT:
-        split = getattr(data, f"{name}_split")
-        own = None if split is None else f"a split {split!r} of their own"
+        split = getattr(data, f"{name}_split") or name
+        own = f"a split {split!r} of their own" if name in tables else None
         shares[name] = share(getattr(data, name), name=name, own=own)
     return split_sizes(total, validation=shares["validation"], test=shares["test"])
 

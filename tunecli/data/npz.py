@@ -153,7 +153,12 @@ def _check_pair(headers: dict[str, ArrayHeader], suffix: str, path: Path) -> Non
 
 
 def _classes(path: Path, names: list[str], headers: list[ArrayHeader], samples: int) -> int | None:
-    """Number of classes, from all labels in the file; None where targets are numbers."""
+    """Number of classes; None where targets are numbers.
+
+    It is counted over all labels in the file, those of `y_validation` and `y_test` included, so
+    that a class which only they have is told before the search, not after it. Nothing else of the
+    test set is read before the end.
+    """
     kinds = {header.is_integer for header in headers}
     if len(kinds) > 1:
         raise InvalidValueError(

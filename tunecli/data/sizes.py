@@ -37,6 +37,11 @@ def require_samples(recipe: "Recipe", samples: int | None) -> int:
         return samples
     if recipe.schedule.epochs is None:
         return 1
+    if recipe.command is None and recipe.data.name == "huggingface":
+        raise InvalidValueError(
+            "schedule.steps, the updates of the first stage, must be given in place of "
+            "schedule.epochs, because data.name huggingface tells its size only once it is loaded"
+        )
     key = "script.samples" if recipe.command is not None else "data.samples"
     raise InvalidValueError(
         f"{key} must be given with schedule.epochs; add the size of the training set, or give "

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunecli.data.facts import BYTES, DataFacts
-from tunecli.data.shares import DEFAULT_SHARE
 from tunecli.data.splits import SplitName, SplitSizes, split_sizes
 from tunecli.errors import InvalidValueError, require
+from tunecli.recipe.paths import STDLIB
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tunecli.data.dataset import AnySplit, Split
     from tunecli.recipe.data import TextData
 
-STDLIB = "{stdlib}"
 _EVERYTHING = "**/*"
 
 
@@ -107,11 +106,7 @@ def list_text(data: "TextData") -> TextFiles:
             f"data.path must lead to text but no file in {root} that matches "
             f"{data.pattern or _EVERYTHING!r} has a byte in it; change data.path or data.pattern"
         )
-    sizes = split_sizes(
-        total,
-        validation=DEFAULT_SHARE if data.validation is None else data.validation,
-        test=DEFAULT_SHARE if data.test is None else data.test,
-    )
+    sizes = split_sizes(total, validation=data.validation, test=data.test)
     check_windows(sizes, data.context)
     return TextFiles(tuple(files), sizes)
 

@@ -229,30 +229,31 @@ class HuggingFaceData(Section):
     validation_split: str | None = Field(
         default=None,
         examples=["validation"],
-        description="Name of the split that the search is judged on; by default a share of the "
-        "training split.",
+        description="Name of the split that the search is judged on; by default `validation`, "
+        "where the data have one and `data.validation` is not given, else a share of the training "
+        "split.",
     )
     test_split: str | None = Field(
         default=None,
         examples=["test"],
-        description="Name of the split that only the final training sees; by default a share of "
-        "the training split.",
+        description="Name of the split that only the final training sees; by default `test`, "
+        "where the data have one and `data.test` is not given, else a share of the training split.",
     )
     validation: float | None = Field(
         default=None,
         gt=0,
         lt=1,
         examples=[0.2],
-        description="Share of the training split that the search is judged on, where "
-        "`validation_split` is not given; 0.2 by default.",
+        description="Share of the training split that the search is judged on, in place of a "
+        "split of the data's own; 0.2 where they have none.",
     )
     test: TestOrNone = Field(
         default=None,
         gt=0,
         lt=1,
         examples=[0.2],
-        description="Share of the training split that only the final training sees, where "
-        "`test_split` is not given; 0.2 by default.",
+        description="Share of the training split that only the final training sees, in place of "
+        "a split of the data's own; 0.2 where they have none.",
     )
     split_seed: Seed = Field(default=0, description="Seed of the split into the parts.")
 
@@ -339,7 +340,9 @@ class ImportedData(ImportSection):
         default=0,
         ge=0,
         le=1024,
-        description="Processes that read a Dataset ahead of training; 0 reads in the trial itself.",
+        description="Processes that read a Dataset ahead of training; 0 reads in the trial itself. "
+        "What a Dataset draws from the global generators of Python, numpy and torch depends on the "
+        "trial's seed and the batch alone, not on this number.",
     )
 
 

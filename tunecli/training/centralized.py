@@ -100,7 +100,8 @@ class CentralizedTraining:
         if self.steps == self._stage_end:
             self._enter_stage(self._stage + 1)
         if self._batches is None:
-            self._batches = self._train.batches(self._chosen(self.steps, self.samples))
+            chosen = self._chosen(self.steps, self.samples)
+            self._batches = self._train.batches(chosen, seed=self._seed, first=self.steps)
         inputs, targets = next(self._batches)
         if self._augmentation is not None:
             inputs = self._augmentation(inputs)
