@@ -1,12 +1,17 @@
 """What `import tunecli` offers: light, lazy, callable, documented; and docs/library.md runs."""
 
+import copy
+import importlib
 import inspect
+import pickle
+import pydoc
 import re
 import runpy
 import subprocess
 import sys
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -83,6 +88,35 @@ def test_search_is_a_function_and_a_package_in_any_order(code: str) -> None:
     python(code + after)
 
 
+def test_search_is_described_as_the_function_it_is() -> None:
+    from tunecli.search.objective import search as function
+
+    package: Any = importlib.import_module("tunecli.search")
+    assert inspect.signature(package) == inspect.signature(function)
+    lines = str(inspect.getdoc(package)).splitlines()
+    assert lines[0] == str(inspect.getdoc(function)).splitlines()[0]
+    assert any(line.startswith("The package: The search for α₁") for line in lines)
+    text = pydoc.plain(pydoc.render_doc(package))
+    assert "search(objective: " in text  # among the functions, with its arguments
+    assert "study_name: Of the study in the storage" in text
+    assert "MonotoneRule" in text
+    assert set(package.__all__) <= set(dir(package))
+
+
+def test_description_of_search_costs_nothing_before_it_is_asked_for() -> None:
+    python(
+        "import sys, tunecli.search\n"
+        "assert 'search' in dir(tunecli.search) and callable(tunecli.search)\n"
+        "assert not {'torch', 'numpy', 'optuna'} & set(sys.modules)\n"
+    )
+
+
+def test_search_goes_by_its_name_to_other_processes_and_a_copy_is_itself() -> None:
+    package: Any = importlib.import_module("tunecli.search")
+    assert pickle.loads(pickle.dumps(package)) is package
+    assert copy.copy(package) is copy.deepcopy(package) is package
+
+
 def test_type_checkers_know_search_as_the_function() -> None:
     """Checked where mypy runs: an ignored error that it does not see is an error to it."""
     from tunecli import search
@@ -138,8 +172,8 @@ def test_script_of_the_diff_takes_as_many_lines_as_it_says() -> None:
     counts = [[sum(x[0] == sign for x in hunk) for sign in "+-"] for hunk in hunks]
     replaced = sum(min(hunk) for hunk in counts)
     added, removed = (sum(column) - replaced for column in zip(*counts, strict=True))
-    assert (added, replaced, removed) == (4, 7, 5)
-    assert "four lines are added, seven replaced, and five removed" in LIBRARY
+    assert (added, replaced, removed) == (5, 7, 6)
+    assert "five lines are added, seven replaced, and six removed" in LIBRARY
     assert "It becomes one line shorter" in LIBRARY
 
 
@@ -153,15 +187,20 @@ def test_script_of_the_diff_runs_before_and_after(
 
     monkeypatch.setattr(sys, "argv", ["before.py", "--epochs", "2"])
     runpy.run_path(str(tmp_path / "before.py"), run_name="__main__")
-    assert capsys.readouterr().out.count("accuracy") == 2
+    rows = re.findall(r"accuracy \d+/(\d+)", capsys.readouterr().out)
+    assert rows == ["360", "360", "179"]  # the validation set every epoch, then the test set
 
     monkeypatch.setattr(sys, "argv", ["after.py", "--epochs", "4"])
     done = runpy.run_path(str(tmp_path / "after.py"), run_name="__main__")
     out, err = capsys.readouterr()
     found = done["found"]
-    assert out.endswith(f"{found}\n")
+    trials, last = out.split(f"{found}\n")
     assert err.startswith(f"search: best learning rate {found.learning_rate:g}, value ")
-    accuracies = [eval(hit) for hit in re.findall(r"accuracy (\d+/\d+)", out)]
-    assert 2 <= len(accuracies) <= 7
-    assert max(accuracies) > 0.85
+    assert 2 <= len(found.trials) <= 7
+    measured = re.findall(r"accuracy (\d+)/(\d+)", trials)
+    assert {rows for _, rows in measured} == {"360"}  # the test set has no part in the choice
+    assert [int(right) / 360 for right, _ in measured] == [trial.value for trial in found.trials]
+    ((right, rows),) = re.findall(r"accuracy (\d+)/(\d+)", last)  # and is read once
+    assert rows == "179"
+    assert int(right) / 179 > 0.85
     assert done["main"](0.4) > 0.85  # the function is as useful without the search

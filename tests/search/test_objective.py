@@ -221,6 +221,37 @@ def test_exception_ends_the_search_at_once_and_what_is_finished_stays(
     assert found.learning_rate == 0.4
 
 
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
+def test_error_is_raised_before_the_other_threads_end_and_those_are_not_counted(
+    tmp_path: Path, error: BaseException
+) -> None:
+    both, may_end = threading.Barrier(2, timeout=20), threading.Event()
+    others: list[threading.Thread] = []
+
+    def objective(rate: float) -> float:
+        if rate < 0.3:
+            others.append(threading.current_thread())
+        both.wait()
+        if rate > 0.3:
+            raise error
+        assert may_end.wait(20)
+        return 100.0  # the best, had it been counted
+
+    file = tmp_path / "search.db"
+    try:
+        with pytest.raises(type(error)):
+            search(objective, [0.2, 0.4], storage=file, n_jobs=2)
+        (other,) = others
+        assert other.is_alive()  # it has not been waited for
+        found = search(peak, [0.2, 0.4], storage=file)  # the same storage, at once
+    finally:
+        may_end.set()
+    other.join(20)
+    assert not other.is_alive()
+    assert found.learning_rate == 0.4
+    assert len(found.study.trials) == len(found.trials) == 2
+
+
 def test_finished_search_is_read_and_not_run_again(tmp_path: Path) -> None:
     file = tmp_path / "search.db"
     first = search(peak, RATES, storage=str(file))

@@ -10,10 +10,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer
 
 from tunecli.errors import InvalidValueError, require, warn_once
+from tunecli.optim.group_rates import GroupRates
 from tunecli.schedule import Schedule, Stage
 from tunecli.schedule.progress import FORGOTTEN, Progress, begin
 
-_SAVED = ("schedule", "last_epoch", "_step_count", "_last_lr")
+_OF_TORCH = ("last_epoch", "_step_count", "_last_lr")
+_SAVED = ("schedule", "shares", *_OF_TORCH)
 _IN_HOOK = (
     5  # a hook's distance from the line that calls `optimizer.step()`, torch's wrappers between
 )
@@ -25,8 +27,14 @@ class StagewiseScheduler(LRScheduler):
     With `automatic=True` that is all: the optimizer steps it after every update, and need not be
     told again. Without, call `step()` after every `optimizer.step()`: once an update, not once an
     epoch; where that is forgotten, a warning says so. All three switch at the same update. They
-    are written into the optimizer's groups as `lr`, `momentum` and `discount`; a group with a
-    number `lr_scale` of its own gets α times that. After the last update the last stage stays.
+    are written into the optimizer's groups as `lr`, `momentum` and `discount`. After the last
+    update the last stage stays.
+
+    A group's rate is α times its share: its rate at construction over α₁, so one that was made with
+    α₁/10 keeps to a tenth of α; a number `lr_scale` in the group says the share instead. Where the
+    optimizer was not made with α₁, neither itself nor a group of it, the schedule wins: the groups
+    with the largest rate get α, the others keep their proportion, and a warning says so if there
+    are others.
 
     An optimizer whose groups have no `discount` gets the learning rates only, and a warning says
     so. That is every optimizer but `QHM`: a `momentum` without a discount means another method.
@@ -85,9 +93,7 @@ class StagewiseScheduler(LRScheduler):
         self._progress = begin(schedule.total_steps)
         if isinstance(optimizer, Optimizer):  # what is none, torch refuses below
             _warn_of_what_stays(optimizer)
-            for group in optimizer.param_groups:
-                # torch asks for it where last_epoch is given; no rate of ours depends on it
-                group.setdefault("initial_lr", _number(group["lr"]))
+            self._rates = GroupRates(optimizer, schedule.stages[0].learning_rate)
         super().__init__(optimizer, last_epoch)
         self._in_hook = False
         hook = self._follow if automatic else _watch(self._progress)
@@ -112,9 +118,8 @@ class StagewiseScheduler(LRScheduler):
         self._held = ref(optimizer) if self._automatic else optimizer
 
     def get_lr(self) -> list[float | Tensor]:
-        """α_i of every group for the next update, times the group's `lr_scale`."""
-        rate = self._stage().learning_rate
-        return [rate * group.get("lr_scale", 1.0) for group in self.optimizer.param_groups]
+        """α_i of every group for the next update, times the group's share of α."""
+        return self._rates.at(self._stage().learning_rate, self.optimizer)
 
     def step(self, epoch: int | None = None) -> None:
         """Count one update, and set what the next one is made with.
@@ -143,9 +148,9 @@ class StagewiseScheduler(LRScheduler):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of updates, and the schedule that they followed, as plain data."""
-        saved = {name: getattr(self, name) for name in _SAVED}
-        return saved | {"schedule": self.schedule.to_list()}
+        """The number of updates, the groups' shares and the schedule followed, as plain data."""
+        saved = {name: getattr(self, name) for name in _OF_TORCH}
+        return saved | {"schedule": self.schedule.to_list(), "shares": list(self._rates.shares)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken; the optimizer's groups are set accordingly.
@@ -164,7 +169,8 @@ class StagewiseScheduler(LRScheduler):
                 "a state that a StagewiseScheduler saved"
             )
         _require_same(state_dict["schedule"], self.schedule.to_list())
-        super().load_state_dict({name: state_dict[name] for name in _SAVED if name != "schedule"})
+        super().load_state_dict({name: state_dict[name] for name in _OF_TORCH})
+        self._rates.shares = list(state_dict["shares"])
         for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)
@@ -222,10 +228,6 @@ def _watch(progress: Progress) -> Callable[..., None]:
             )
 
     return after_update
-
-
-def _number(rate: float | Tensor) -> float:
-    return rate.item() if isinstance(rate, Tensor) else rate
 
 
 def _require_same(saved: list[dict[str, Any]], own: list[dict[str, Any]]) -> None:

@@ -106,7 +106,9 @@ def search(
         study_name: Of the study in the storage; another one for another function, and one process
             at a time.
         n_jobs: Threads that run ahead; the rate found is the same. Each calls the objective, so it
-            must not use a global random state (`torch.manual_seed`) then.
+            must not use a global random state (`torch.manual_seed`) then. An exception or Ctrl-C
+            is raised at once; other calls that are running cannot be killed, go on to their end,
+            and are not counted.
         verbose: Whether to write a line per trial to stderr; None: where that is a terminal. The
             result is a line there in any case, unless this is False.
 
@@ -115,6 +117,7 @@ def search(
             the storage has a study of another search.
         RunError: Training diverged at every rate, or the storage cannot be opened.
 
+    >>> from tunecli import search
     >>> def train(learning_rate):  # returns the validation accuracy
     ...     return 0.9 - (learning_rate - 0.5) ** 2 if learning_rate < 2 else float("nan")
     >>> found = search(train, [0.1, 0.2, 0.4, 0.8, 1.6])

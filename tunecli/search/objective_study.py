@@ -4,11 +4,12 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from threading import Lock
 from typing import SupportsFloat
 
 import optuna
@@ -77,6 +78,8 @@ class Walk:
         self._sampler = MonotoneSampler(rule)
         self._kept = kept
         self._verbose = verbose
+        self._writing = Lock()
+        self._given_up = False  # what is still running comes too late
 
     def check(self) -> None:
         """Whether the trials that the study has are this search's.
@@ -115,20 +118,32 @@ class Walk:
         return decision
 
     def side_by_side(self, n_jobs: int) -> Stop:
-        """Up to `n_jobs` trials at once, those ahead of the walk included."""
+        """Up to `n_jobs` trials at once, those ahead of the walk included.
+
+        What ends the search ends it at once. Threads cannot be killed: trials that are running
+        then go on, but what they come to is dropped, as the caller may have begun anew by then.
+        """
         running: dict[tuple[float, int], Future[None]] = {}
-        # told before the pool waits for the trials that are running
-        with ThreadPoolExecutor(n_jobs) as pool, self._telling_of_an_interrupt():
-            while not isinstance(decision := self._decide(), Stop):
-                for request in ahead(self._rule, self._sampler.observations(self._study), n_jobs):
-                    key = request.learning_rate, request.repeat
-                    if key not in running and len(running) < n_jobs:
-                        running[key] = pool.submit(self._run, request)
-                wait(running.values(), return_when=FIRST_COMPLETED)
-                for key in [key for key, future in running.items() if future.done()]:
-                    running.pop(key).result()  # raises what the objective raised
-        for future in running.values():  # they ran ahead, and have ended by now
-            future.result()
+        pool = ThreadPoolExecutor(n_jobs)
+        try:
+            with self._telling_of_an_interrupt():
+                while not isinstance(decision := self._decide(), Stop):
+                    seen = self._sampler.observations(self._study)
+                    for request in ahead(self._rule, seen, n_jobs):
+                        key = request.learning_rate, request.repeat
+                        if key not in running and len(running) < n_jobs:
+                            running[key] = pool.submit(self._run, request)
+                    wait(running.values(), return_when=FIRST_COMPLETED)
+                    for key in [key for key, future in running.items() if future.done()]:
+                        running.pop(key).result()  # raises what the objective raised
+                for future in as_completed(running.values()):  # they ran ahead
+                    future.result()
+        except BaseException:
+            with self._writing:
+                self._given_up = True
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
         return decision
 
     def finished(self) -> Iterator[FinishedTrial]:
@@ -193,7 +208,10 @@ class Walk:
             user_attrs=attributes,
         )
         trial.datetime_start = began
-        self._study.add_trial(trial)
+        with self._writing:
+            if self._given_up:
+                return
+            self._study.add_trial(trial)
         if self._verbose or (self._verbose is None and sys.stderr.isatty()):
             whose = f", seed {seed}" if len(self._seeds) > 1 else ""
             result = "diverged" if value is None else f"{value:.6g}"
