@@ -35,9 +35,14 @@ class Digits(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD; `Stages` sets its rate and momentum as the training goes on."""
-        return torch.optim.SGD(
+        optimizer = torch.optim.SGD(
             self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
         )
+        # torch begins a momentum buffer at the first gradient; from 0, and dampened as below, it is
+        # an average of gradients, as in the QHM paper (discount 1)
+        for parameter in self.parameters():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
 
     def training_step(self, batch: list[Tensor], index: int) -> Tensor:
         """Loss of one batch."""
@@ -84,7 +89,6 @@ class Stages(lightning.Callback):
         stage = self.plan[trainer.global_step]
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = stage["learning_rate"]
-            # dampened, the momentum buffer is an average of gradients, as in the QHM paper
             group["momentum"] = group["dampening"] = stage["momentum"]
 
     def on_train_batch_end(

@@ -81,6 +81,10 @@ def main() -> None:
     optimizer = torch.optim.SGD(
         model.parameters(), lr=schedule["learning_rate"], weight_decay=schedule["weight_decay"]
     )
+    # torch begins a momentum buffer at the first gradient; from 0, and dampened as below, it is an
+    # average of gradients, as in the QHM paper (discount 1)
+    for parameter in model.parameters():
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     done = 0
     if options.checkpoint:
         state = torch.load(options.checkpoint, weights_only=True)
@@ -92,7 +96,6 @@ def main() -> None:
     for step, stage in enumerate(plan[done:], start=done + 1):
         for group in optimizer.param_groups:
             group["lr"] = stage["learning_rate"]
-            # dampened, the momentum buffer is an average of gradients, as in the QHM paper
             group["momentum"] = group["dampening"] = stage["momentum"]
         batch = torch.randint(len(labels), (stage["batch_size"],), generator=batches)
         loss = nn.functional.cross_entropy(model(images[batch]), labels[batch])

@@ -189,7 +189,12 @@ RATE = COMMAND.replace("WHOLE", "")
         (None, {}, []),
         (None, {"exit_code": 4}, ["lies at the edge of what was searched"]),
         (WHOLE, {}, ["Which optimizer it has"]),
-        (RATE, {}, ["The stages are advice"]),
+        (RATE, {}, ["The stages are advice", "which does not damp, divide every rate"]),
+        (
+            RATE.replace("{samples: 100}", "{undamped: true}"),
+            {},
+            ["The stages are advice", "so the rates below are larger, by 1 / (1 - 0.9)"],
+        ),
         (
             None,
             asynchronous(),
@@ -206,8 +211,8 @@ def test_file_says_what_to_know_before_using_it(
     run: Run, finished: Finished, text: str | None, result: dict[str, Any], parts: list[str]
 ) -> None:
     folder = finished(text=text, **result)
-    data = json.loads(run("export", folder, "--to", "json").stdout)
-    code = run("export", folder, "--to", "pytorch").stdout
+    data = json.loads(run("export", folder, "--to", "json", "--force").stdout)
+    code = run("export", folder, "--to", "pytorch", "--force").stdout
     assert data["run"]["recipe"] == ("yes-no" if text else "digits-logistic")
     said = " ".join(code.split('"""')[1].split())
     for sentence in data["notes"]:
@@ -247,3 +252,10 @@ def test_light_export_imports_nothing_heavy(finished: Finished) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr.decode()
+
+
+def test_advice_is_exported_only_by_force(run: Run, finished: Finished) -> None:
+    done = run("export", finished(text=RATE), "--to", "pytorch", "--output", "mine.py")
+    assert done.exit_code == 1
+    assert "has advice to export and no schedule that was trained" in done.stderr
+    assert not Path("mine.py").exists()

@@ -235,8 +235,9 @@ def test_recipe_that_would_not_be_valid_is_not_written(run: Run) -> None:
     assert done.exit_code == 3
     assert "schedule.batch_size must be ≤" in done.stderr
     done = run("init", "--kind", "script", "--command", "train {rate}", "--yes")
-    assert done.exit_code == 3
-    assert "{rate}" in done.stderr
+    assert done.exit_code == 2
+    assert "--command must use known placeholders" in done.stderr
+    assert "recipe.yaml" not in done.stderr
     assert not Path("recipe.yaml").exists()
 
 
@@ -261,3 +262,37 @@ def test_questions_are_asked_on_a_terminal(tmp_path: Path) -> None:
     recipe = made(str(tmp_path / "recipe.yaml"))
     assert recipe["schedule"]["batch_size"] == 32
     assert recipe["schedule"]["epochs"] == 10
+
+
+def test_script_that_takes_the_rate_alone_is_told_what_its_schedule_is(run: Run) -> None:
+    command = "{python} mine.py --lr {learning_rate} --batch-size {batch_size}"
+    done = run("init", "--kind", "script", "--command", command, "--yes")
+    assert done.exit_code == 0, done.output
+    assert "note: command[1] must be a script but there is no" in done.stderr  # it may come yet
+    assert "hands over no learning rate" not in done.stderr
+    assert "# advice only: your script's own schedule stays" in Path("recipe.yaml").read_text()
+    done = run("validate", "recipe.yaml")
+    assert done.exit_code == 3
+    assert "recipe.yaml:" in done.stderr
+    assert "there is no" in done.stderr
+    Path("mine.py").touch()
+    assert run("validate", "recipe.yaml").exit_code == 0
+    done = run("init", "--kind", "script", "--command", "sh x.sh {schedule}", "--yes", "--force")
+    assert "advice only" not in Path("recipe.yaml").read_text()
+    assert done.stderr == ""
+
+
+def test_command_without_a_rate_is_told_about(run: Run) -> None:
+    note = "note: the command hands over no learning rate: the script must read TUNECLI_LEARNING"
+    done = run("init", "--kind", "script", "--command", "sh x.sh", "--yes")
+    assert note in done.stderr
+    done = run("validate", "recipe.yaml", "--json")
+    assert note in done.stderr
+    assert json.loads(done.stdout)["recipe"]
+
+
+def test_help_of_numbers_says_that_they_are_numbers(run: Run) -> None:
+    lines = run("init", "--help").stdout.splitlines()
+    for option in ("--batch-size", "--samples", "--steps", "--epochs"):
+        (line,) = [each for each in lines if f" {option} " in each]
+        assert " NUMBER " in line if option == "--epochs" else " N " in line, line

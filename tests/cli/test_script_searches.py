@@ -183,6 +183,133 @@ def test_killed_search_leaves_no_script_and_goes_on(train: Path, tmp_path: Path)
     assert json.loads(done.stdout)["learning_rate"] == 0.2
 
 
+def test_advice_of_a_rate_alone_names_its_catch_with_numbers(run: Run, train: Path) -> None:
+    train.write_text(_HEAD + GOOD, encoding="utf-8")
+    done = run("search", "r.yaml", "--run", "r", "--trust", "--json")
+    result = json.loads(done.stdout)
+    (caught,) = [text for text in result["warnings"] if "script.undamped" in text]
+    assert "momentum 0.9, which does not damp" in caught
+    assert "by a factor of 10 (0.2 for 2)" in caught
+    assert "hands over no learning rate" not in done.stderr
+    shown = run("search", "--resume", "r").stdout
+    assert "\n\nAdvice: what follows from this rate; nobody has trained with it\n\n stage" in (
+        shown.replace("\nstage", "\n stage")
+    )
+    assert "report.html shows all of it" in shown.splitlines()[-1]
+    assert "tunecli export" not in shown.splitlines()[-1]
+    (line,) = [line for line in shown.splitlines() if line.startswith("Spent")]
+    assert " 0 " not in line
+    assert "sample" not in line
+    page = Path("r/report.html").read_text(encoding="utf-8")
+    assert "Advice: the schedule that follows from it" in page
+    assert "these are validation values, on which the rate was chosen" in page
+    assert "test accuracy" not in page
+    assert "test set once" not in page
+    assert ">0 samples" not in page
+    assert page.count("<td>0</td>") == 3  # the seed of each trial
+
+
+def test_undamped_rate_is_converted_in_the_advice_and_nowhere_else(run: Run, train: Path) -> None:
+    handed = (
+        "told = json.load(open(os.environ['TUNECLI_SCHEDULE']))\n"
+        "assert told['learning_rate'] == rate == float(sys.argv[1])\n"
+        "first = told['stages'][0]['learning_rate']\n"
+        "assert abs(first - 10 * rate) < 1e-9, first\n"
+        "assert os.environ['TUNECLI_LEARNING_RATES'].split(',')[0] == repr(first)\n"
+    )
+    train.write_text(_HEAD + handed + GOOD, encoding="utf-8")
+    done = run("search", "r.yaml", "script.undamped=true", "--trust", "--json")
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["learning_rate"] == 0.2
+    rates = [stage["learning_rate"] for stage in result["schedule"]]
+    assert rates == pytest.approx([2.0, 1.0, 0.5])
+    assert not any("script.undamped" in text for text in result["warnings"])
+    assert any("the schedule is advice" in text for text in result["warnings"])
+    key = ("script.undamped=true", "script.takes=schedule")
+    done = run("search", "r.yaml", *key, "--trust")
+    assert done.exit_code == 3
+    assert "script must not have undamped beside a script that takes the schedule" in done.stderr
+
+
+def test_script_that_ignores_the_rate_has_learned_nothing(run: Run, train: Path) -> None:
+    train.write_text(_HEAD + "answer(value=0.5)", encoding="utf-8")
+    keys = ("search.patience=2", 'command=["{python}", train.py]')
+    done = run("search", "r.yaml", *keys, "--run", "r", "--trust", "--json")
+    assert done.exit_code == 1, done.output
+    assert "note: the command hands over no learning rate: the script must read" in done.stderr
+    result = json.loads(done.stdout)
+    assert result["learning_rate"] is None
+    assert result["final"] == result["schedule"] == []
+    (told,) = [text for text in result["warnings"] if "learn" in text]
+    assert "the learning rate changes nothing: 0.5 to the last bit at the rates 0.1, 0.2, 0.4" in (
+        told
+    )
+
+
+def test_rates_that_agree_by_chance_are_a_warning_alone(run: Run, train: Path) -> None:
+    train.write_text(_HEAD + "answer(value=0.9 if rate == 0.2 else 0.5)", encoding="utf-8")
+    keys = ("search.grid=[0.05, 0.1, 0.2, 0.4]", "search.patience=2")
+    done = run("search", "r.yaml", *keys, "--trust", "--json")
+    result = json.loads(done.stdout)
+    assert (done.exit_code, result["learning_rate"]) == (0, 0.2), done.output
+    assert any("the learning rate changes nothing: 0.5" in text for text in result["warnings"])
+    train.write_text(_HEAD + "answer(value=1.0)", encoding="utf-8")  # as good as can be
+    result = json.loads(run("search", "r.yaml", *keys, "--trust", "--json").stdout)
+    assert not any("changes nothing" in text for text in result["warnings"])
+
+
+def test_loss_that_is_called_an_accuracy_is_suspected(run: Run, train: Path) -> None:
+    train.write_text(_HEAD + "answer(value=1 - 2 * rate)", encoding="utf-8")
+    done = run("search", "r.yaml", "--trust", "--json")
+    assert done.exit_code == 4, done.output
+    assert any("set search.metric: loss" in t for t in json.loads(done.stdout)["warnings"])
+    train.write_text(_HEAD + GOOD, encoding="utf-8")
+    done = run("search", "r.yaml", "search.grid=[0.2, 0.4]", "--trust", "--json")
+    key = ("search.metric=m", "metrics={m: {maximize: true}}", "search.grid=[0.2, 0.4]")
+    other = run("search", "r.yaml", *key, "--trust", "--json")
+    assert any("set search.metric" in t for t in json.loads(done.stdout)["warnings"])
+    assert not any("set search.metric" in t for t in json.loads(other.stdout)["warnings"])
+
+
+def test_nothing_but_nan_is_more_likely_a_bug(run: Run, train: Path) -> None:
+    train.write_text(_HEAD + 'answer(value=float("nan"))', encoding="utf-8")
+    done = run("search", "r.yaml", "--trust", "--json")
+    assert done.exit_code == 5, done.output
+    warnings = json.loads(done.stdout)["warnings"]
+    assert any("every rate down to 0.1 diverged: more likely a bug" in t for t in warnings)
+
+
+def test_what_the_recipe_has_wrong_is_found_before_a_run_or_needs_a_new_one(
+    run: Run, train: Path
+) -> None:
+    done = run("search", "r.yaml", "--run", "r", "--trust")
+    assert done.exit_code == 3
+    assert "r.yaml:3: command[1] must be a script but there is no" in done.stderr
+    assert not Path("r").exists()
+    train.write_text(_HEAD + "answer(value=93.1)", encoding="utf-8")
+    done = run("search", "r.yaml", "--run", "r", "--trust")
+    assert done.exit_code == 1
+    assert "value must be in [0, 1]" in done.stderr
+    assert "mend the recipe and start again" in done.stderr
+
+
+def test_last_line_says_what_to_do_with_a_schedule_that_was_trained(run: Run, train: Path) -> None:
+    code = (
+        "answer(value=value, step=70, test=0.75 if os.environ['TUNECLI_PHASE'] == 'final' else 0)"
+    )
+    train.write_text(_HEAD + code, encoding="utf-8")
+    done = run("search", "r.yaml", "script.takes=schedule", "--run", "r", "--trust")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1] == (
+        "Files in r: report.html shows all of it; tunecli export r --to pytorch takes the schedule "
+        "along"
+    )
+    page = Path("r/report.html").read_text(encoding="utf-8")
+    assert "each read the test set once" in page
+    assert "test accuracy" in page
+
+
 def _is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -3,12 +3,17 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tunecli.errors import InvalidValueError
+from tunecli.recipe import Recipe, derive_schedule
+from tunecli.recipe.derive import advised_schedule
 from tunecli.recipe.script import (
     PLACEHOLDERS,
     Command,
     ScriptSection,
     fill,
+    no_rate_note,
     placeholders,
+    require_command,
     what_it_takes,
     where_it_answers,
 )
@@ -94,7 +99,9 @@ def test_fill_replaces_only_placeholders() -> None:
         (("x", "{learning_rate}", "{seed}", "{folder}"), None, "learning_rate"),
         (("x",), None, "learning_rate"),
         (("x", "{{batch_size}}"), None, "learning_rate"),
-        (("x", "--bs={batch_size}"), None, "schedule"),
+        (("x", "--bs={batch_size}", "{momentum}", "{steps}"), None, "learning_rate"),
+        (("x", "--bs={batch_sizes}"), None, "schedule"),
+        (("x", "{learning_rates}"), None, "schedule"),
         (("x", "{schedule}"), None, "schedule"),
         (("x", "{schedule}"), "learning_rate", "learning_rate"),
         (("x",), "schedule", "schedule"),
@@ -123,9 +130,60 @@ def test_where_a_script_answers_follows_from_its_command() -> None:
         ("grace_s", -1),
         ("log_mb", 0),
         ("failure", "ignore"),
+        ("undamped", "yes"),
         ("timeout", 3),
     ],
 )
 def test_section_refuses_what_makes_no_sense(key: str, value: object) -> None:
     with pytest.raises(ValidationError):
         ScriptSection.model_validate({key: value})
+
+
+def test_command_of_an_option_is_refused_by_the_options_name() -> None:
+    assert require_command(("x", "{learning_rate}"), "--command") == ("x", "{learning_rate}")
+    with pytest.raises(
+        InvalidValueError, match=r"--command must use .* but got \{learning_rat\}; did"
+    ):
+        require_command(("x", "{learning_rat}"), "--command")
+
+
+@pytest.mark.parametrize("word", ["{learning_rate}", "--lr={learning_rates}", "{schedule}"])
+def test_command_that_hands_over_a_rate_needs_no_note(word: str) -> None:
+    assert no_rate_note(("x", word)) is None
+    assert "TUNECLI_LEARNING_RATE" in (no_rate_note(("x", "{seed}", "{{learning_rate}}")) or "")
+
+
+def recipe(*command: str, **script: Any) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "version": 1,
+            "name": "x",
+            "command": ["x", *command],
+            "script": script,
+            "schedule": {"batch_size": 8, "steps": 10, "momentum": 0.75},
+            "search": {"grid": [0.1, 0.2]},
+        }
+    )
+
+
+def test_advice_for_an_undamped_momentum_is_in_damped_rates() -> None:
+    for undamped, factor in ((False, 1), (True, 4)):
+        one = recipe("{learning_rate}", undamped=undamped)
+        derived = derive_schedule(one.schedule, 0.125, None)
+        advice = advised_schedule(one, derived)
+        assert [s.learning_rate for s in advice.stages] == [
+            factor * stage.learning_rate for stage in derived.stages
+        ]
+        assert [s.momentum for s in advice.stages] == [s.momentum for s in derived.stages]
+
+
+@pytest.mark.parametrize(
+    ("word", "script"), [("{schedule}", {}), ("x", {"takes": "schedule"}), ("{momenta}", {})]
+)
+def test_undamped_makes_no_sense_for_a_script_that_takes_the_schedule(
+    word: str, script: dict[str, Any]
+) -> None:
+    recipe(word, **script)
+    with pytest.raises(ValidationError, match="not have undamped beside"):
+        recipe(word, undamped=True, **script)
+    assert recipe("{schedule}", takes="learning_rate", undamped=True).schedule_is_advice

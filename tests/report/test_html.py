@@ -279,6 +279,30 @@ def test_search_that_found_nothing_says_so(search_result: Result) -> None:
     assert "Final trainings" not in text
 
 
+def test_values_that_are_of_no_test_set_are_not_called_so(search_result: Result) -> None:
+    assert "each read the test set once" in Reader(search_page(search_result)).text
+    assert "test accuracy" in Reader(search_page(search_result)).text
+    search_result["test"] |= {"split": "validation"}
+    text = Reader(search_page(search_result)).text
+    assert "Validation accuracy" in text
+    assert "validation values, on which the rate was chosen" in text
+    assert "test accuracy" not in text
+    assert "Test accuracy" not in text
+
+
+def test_what_a_script_does_not_tell_is_a_dash(search_result: Result) -> None:
+    nothing = {"updates": 0, "samples": 0, "epochs": None}
+    spent = search_result["spent"]
+    for part in (spent, *(part for part in spent.values() if isinstance(part, dict))):
+        part |= nothing
+    for trial in (*search_result["trials"], *search_result["final"]):
+        trial |= {"updates": 0, "samples": 0}
+    text = Reader(search_page(search_result)).text
+    assert " 0 samples" not in text
+    assert "samples of training" not in text
+    assert "– – –" in text  # updates, samples and epochs of a bill
+
+
 def test_one_final_training_has_no_spread(search_result: Result) -> None:
     search_result["test"] |= {"std": None, "n": 1}
     text = Reader(search_page(search_result)).text

@@ -1,5 +1,6 @@
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -269,3 +270,18 @@ def test_probe_is_told_in_a_line(probe: Probe, line: str) -> None:
 def test_resumed_run_counts_what_it_found() -> None:
     lines = plain([replace(PLAN, finished=(RECORD, replace(RECORD, seed=1)))])
     assert lines[1] == "resumed: 2 trials already finished"
+
+
+def test_script_that_does_not_answer_is_told_about_with_its_log() -> None:
+    log = Path("runs/x/trials/0000/script.log")
+
+    def view(silent_s: float, at: Path | None = log) -> str:
+        progress = TrialProgressed("search", 0.05, 0, 0, 0, 120.0, (), silent_s=silent_s)
+        return show([PLAN, TrialStarted("search", 0.05, 0, 1176, at), progress], width=100)
+
+    text = view(120.0)
+    assert "no answer for 2:00; log: runs/x/trials/0000/script.log" in text
+    assert "Ctrl-C stops, --resume goes on" in text.splitlines()[-1]
+    assert "no answer" not in view(59.0)
+    assert "no answer" not in view(120.0, at=None)  # a training of ours
+    assert "Ctrl-C stops, --resume goes on" in view(1.0)

@@ -49,7 +49,7 @@ def said(tmp_path: Path) -> Said:
             }
             | sections
         )
-        return [(".".join(path), sentence) for path, sentence in problems(recipe)]
+        return [(".".join(map(str, path)), sentence) for path, sentence in problems(recipe)]
 
     return ask
 
@@ -220,7 +220,7 @@ def test_budget_of_a_script_in_epochs_needs_the_size_of_its_data() -> None:
     recipe: dict[str, Any] = {
         "version": 1,
         "name": "x",
-        "command": ["python", "train.py"],
+        "command": ["{python}", "-c", "pass"],
         "search": {"grid": [0.1, 0.2]},
         "schedule": {"batch_size": 8, "steps": 10},
     }
@@ -301,10 +301,68 @@ def test_what_a_script_cannot_be_told_is_named(keys: dict[str, Any], path: tuple
         {
             "version": 1,
             "name": "x",
-            "command": ["python", "train.py", "{learning_rate}"],
+            "command": ["{python}", "-c", "pass", "{learning_rate}"],
             "schedule": SCHEDULE,
             "search": SEARCH,
         }
         | keys
     )
     assert [found for found, _ in problems(recipe)] == [path]
+
+
+@pytest.mark.parametrize(
+    ("command", "at", "says"),
+    [
+        (["no-such-program"], ("command", 0), "on PATH but no-such-program is not; write its who"),
+        (["python9.99", "-V"], ("command", 0), 'or "{python}": the one that tunecli runs'),
+        (["./missing.sh"], ("command", 0), "there is no"),
+        (["{python}", "missing.py"], ("command", 1), "must be a script but there is no"),
+        (["{python}", "-u", "missing.py", "{seed}"], ("command", 2), "must be a script but there"),
+    ],
+)
+def test_program_that_is_not_there_is_found_before_a_run(
+    tmp_path: Path, command: list[str], at: tuple[str | int, ...], says: str
+) -> None:
+    ((path, sentence),) = problems(_scripted(command, tmp_path))
+    assert path == at
+    assert says in sentence
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["{python}", "there.py", "missing.py"],
+        ["./there.py"],
+        ["{python}", "-m", "missing.py"],
+        ["{python}", "-c", "x", "missing.py"],
+        ["{python}", "{folder}/missing.py"],
+        ["{python}", "-V"],
+        ["{python}"],
+        ["sh", "missing.py"],
+        ["{folder}/program"],
+    ],
+)
+def test_program_that_may_be_there_is_not_complained_about(
+    tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "there.py").touch()
+    assert list(problems(_scripted(command, tmp_path))) == []
+
+
+def test_folder_of_a_script_must_be_there(tmp_path: Path) -> None:
+    ((path, sentence),) = problems(_scripted(["{python}", "x.py"], tmp_path / "gone"))
+    assert path == ("script", "folder")
+    assert "gone; make it" in sentence
+
+
+def _scripted(command: list[str], folder: Path) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "version": 1,
+            "name": "x",
+            "command": command,
+            "script": {"folder": str(folder)},
+            "schedule": {"batch_size": 8, "steps": 10},
+            "search": {"grid": [0.1, 0.2]},
+        }
+    )

@@ -42,7 +42,7 @@ def with_key(key: str) -> Recipe:
 @pytest.mark.parametrize("key", KEYS)
 def test_what_only_centralized_training_knows_is_refused(who: Who, key: str) -> None:
     ((path, sentence),) = not_known(with_key(key), who)
-    assert ".".join(path) == key
+    assert ".".join(map(str, path)) == key
     assert sentence.startswith(f"{key} must be ")
     with pytest.raises(InvalidValueError, match=key):
         require_known(with_key(key), who)

@@ -28,7 +28,14 @@ def export(
         Path | None,
         typer.Option("--output", metavar="FILE", help="Write it there. [default: stdout]"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Replace FILE if it exists; export a schedule that is advice, which nobody has "
+            "trained with.",
+        ),
+    ] = False,
 ) -> None:
     """Write the schedule that a run found as a file that needs no tunecli.
 
@@ -53,7 +60,14 @@ def export(
         )
     if output is not None and output.exists() and not force:
         raise RunError(f"{output} exists already; name another file, or replace it with --force")
-    text = export_text(read_run(run, __version__), to).encode()
+    found = read_run(run, __version__)
+    if found.advice and not force:
+        raise RunError(
+            f"{run} has advice to export and no schedule that was trained: its script took the "
+            "learning rate alone, and whether the rate means the same in another optimizer is not "
+            "known; export it with --force if you know, and train with it before you trust it"
+        )
+    text = export_text(found, to).encode()
     if output is None:
         typer.echo(text, nl=False)  # bytes: UTF-8 whatever the terminal's encoding is
         return

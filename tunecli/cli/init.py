@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunecli.cli.asking import Questions, at_a_terminal
-from tunecli.cli.shared import json_option, translated
+from tunecli.cli.shared import json_option, tell_of_missing_rate, translated
 from tunecli.errors import InvalidValueError, require
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tunecli.recipe import Recipe
     from tunecli.recipe.starter import Start
+    from tunecli.training.limits import Problem
 
 
 @translated
@@ -53,17 +57,23 @@ def init(
         str | None,
         typer.Option(help="For a metric of a script's own: is larger better, or smaller?"),
     ] = None,
-    batch_size: Annotated[str | None, typer.Option(help="Of the first stage.")] = None,
+    batch_size: Annotated[str | None, typer.Option(metavar="N", help="Of the first stage.")] = None,
     epochs: Annotated[
-        str | None, typer.Option(help="Of one trial: passes over the training set.")
+        str | None,
+        typer.Option(metavar="NUMBER", help="Of one trial: passes over the training set."),
     ] = None,
     samples: Annotated[
         str | None,
-        typer.Option(help="For a script of your own: how many samples it trains on; 0 is unknown."),
+        typer.Option(
+            metavar="N",
+            help="For a script of your own: how many samples it trains on; 0 is unknown.",
+        ),
     ] = None,
     steps: Annotated[
         str | None,
-        typer.Option(help="Updates of the first stage, for a script with unknown samples."),
+        typer.Option(
+            metavar="N", help="Updates of the first stage, for a script with unknown samples."
+        ),
     ] = None,
     starter: Annotated[
         bool, typer.Option(help="Write nets.py or train.py as well, where that is to start from.")
@@ -108,9 +118,19 @@ def _write(path: Path, start: "Start", *, starter: bool, force: bool) -> list[Pa
     from tunecli.recipe import load_recipe
     from tunecli.recipe.starter import recipe_text, starter_texts
     from tunecli.training.feasible import problems
+    from tunecli.training.program import missing_program
 
     text = recipe_text(start)
-    load_recipe(path, problems=problems, content=text.encode())
+
+    def lasting(recipe: "Recipe") -> "Iterator[Problem]":
+        # a script may be written after its recipe; `validate` and every run look again
+        later = set(missing_program(recipe)) if recipe.command is not None else set()
+        for key, sentence in sorted(later) if start.command is not None else ():
+            if key[0] == "command":  # and not its folder, which is made below
+                typer.echo(f"note: {sentence}", err=True)
+        yield from (problem for problem in problems(recipe) if problem not in later)
+
+    tell_of_missing_rate(load_recipe(path, problems=lasting, content=text.encode()))
     beside = starter_texts(start, path.name) if starter else {}
     files = {path.with_name(name): content for name, content in beside.items()}
     files[path] = text  # last: a recipe whose starter is missing would not run

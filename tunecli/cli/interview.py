@@ -16,6 +16,7 @@ from tunecli.data.load import data_facts
 from tunecli.errors import InvalidValueError, require
 from tunecli.models.limits import most_convolutions
 from tunecli.recipe import Recipe
+from tunecli.recipe.script import require_command
 from tunecli.recipe.starter import CONTEXT, FRAMEWORKS, KINDS, Framework, Kind, Start
 
 Ask = Callable[..., Any]
@@ -71,8 +72,9 @@ def interview(questions: Questions, path: Path) -> Start:
 
 
 def _of_a_script(start: Start, ask: Ask) -> Start:
-    command = ask("--command", "What trains (starter: write one)", str, "starter")
-    if command == "starter":
+    example = "python train.py --lr {learning_rate}"
+    command = ask("--command", f"What trains, as {example} (starter: write one)", _words, "starter")
+    if command == ("starter",):
         choice = one_of("--framework", *FRAMEWORKS)
         question = f"Which starter, {', '.join(FRAMEWORKS)}"
         framework = cast("Framework", ask("--framework", question, choice, "pytorch"))
@@ -83,7 +85,7 @@ def _of_a_script(start: Start, ask: Ask) -> Start:
         whole_number("--samples", 0),
         "0",
     )
-    start = replace(start, command=_words(command), samples=samples or None)
+    start = replace(start, command=command, samples=samples or None)
     metric = ask("--metric", "What its `value` is: accuracy, loss, …", _metric, "accuracy")
     if metric in ("accuracy", "loss"):
         return replace(start, metric=metric)
@@ -192,7 +194,7 @@ def _words(command: str) -> tuple[str, ...]:
     except ValueError as error:
         raise InvalidValueError(f"--command must be a command but got {command}: {error}") from None
     require(bool(words), "--command", "a command", "nothing", "for example 'python train.py'")
-    return words
+    return require_command(words, "--command")
 
 
 def _metric(text: str) -> str:

@@ -10,6 +10,7 @@ from tunecli.cli.shared import (
     load_fit,
     overrides_argument,
     recipe_argument,
+    tell_of_missing_rate,
     translated,
 )
 
@@ -49,6 +50,7 @@ def validate(
 
     path = find_recipe(recipe)
     settings = load_fit(recipe, overrides)
+    tell_of_missing_rate(settings)
     rates, section = settings.search.learning_rates, settings.search
     samples = samples_of(settings)
     derived = None

@@ -236,5 +236,19 @@ def show_result(result: dict[str, Any], summary: RenderableType, *, as_json: boo
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
     else:
         show(summary)
-        typer.echo(f"\nFiles in {result['run']}")
+        typer.echo(f"\n{_files(result)}")
     return int(result["exit_code"])
+
+
+def _files(result: dict[str, Any]) -> str:
+    """Where everything is, and of a search what can be done with it."""
+    run = Path(result["run"])
+    line = f"Files in {run}"
+    if result.get("kind") != "search":
+        return line
+    report = RunFolder(run).report
+    line += f": {report.name} shows all of it" if report.is_file() else ""
+    trained = result["schedule"] and not result["schedule_is_advice"] and result["final"]
+    if trained and result["exit_code"] in (0, 4):
+        line += f"; tunecli export {shlex.quote(str(run))} --to pytorch takes the schedule along"
+    return line

@@ -150,9 +150,21 @@ def load_for_a_run(
     settings = load_fit(recipe, overrides)
     assert recipe is not None
     require_trust(settings, find_recipe(recipe), trusted)
+    tell_of_missing_rate(settings)
     if download:
         _fetch(settings)
     return settings
+
+
+def tell_of_missing_rate(settings: "Recipe") -> None:
+    """Say, beside the result, that a command hands over no rate, if it does not."""
+    if settings.command is None:
+        return
+    from tunecli.recipe.script import no_rate_note
+
+    note = no_rate_note(settings.command)
+    if note is not None:
+        typer.echo(f"note: {note}", err=True)
 
 
 def _fetch(settings: "Recipe") -> None:

@@ -20,6 +20,7 @@ from tunecli.execution.in_process import execute
 from tunecli.execution.interrupt import Interrupt, check_stop
 from tunecli.execution.run_folder import RunFolder
 from tunecli.recipe import Recipe, delay_scaling, derive_schedule, require_learning_rate
+from tunecli.recipe.derive import advised_schedule
 from tunecli.recipe.trust import code_of
 from tunecli.schedule import unmet_conditions
 from tunecli.schedule.asynchronous import DelayScaling
@@ -138,7 +139,7 @@ def train_once(
         "seed": seed,
         "state": "diverged" if outcome.diverged else "complete",
         "reason": outcome.reason,
-        "schedule": schedule.to_list(),
+        "schedule": advised_schedule(recipe, schedule).to_list(),
         "asynchronous": None
         if scaled is None
         else asynchronous_facts(recipe, scaled, scaled.delay, [outcome.measured]),

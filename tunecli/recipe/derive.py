@@ -44,6 +44,31 @@ def derive_schedule(
     )
 
 
+def advised_schedule(recipe: Recipe, schedule: Schedule) -> Schedule:
+    """The schedule that a rate stands for: the derived one, but for a script that does not damp.
+
+    The rate of an undamped momentum is lr = (1 − β) α, so every α of its schedule is larger by
+    1 / (1 − β₁).
+
+    Args:
+        recipe: Its `script.undamped` counts.
+        schedule: Derived from the rate.
+    """
+    if recipe.script is None or not recipe.script.undamped:
+        return schedule
+    return damped(schedule)
+
+
+def damped(schedule: Schedule) -> Schedule:
+    """A schedule whose rates are those of an undamped momentum β₁, in QHM's damped form.
+
+    >>> from tunecli.schedule import Stage
+    >>> damped(Schedule((Stage(0.125, 0.75, 1.0, 64, 10),))).stages[0].learning_rate
+    0.5
+    """
+    return schedule.scaled(1 / (1 - schedule.stages[0].momentum))
+
+
 def declared_delay(section: AsynchronousSection) -> DelayDistribution | None:
     """The delay that a recipe states; None where it is measured: by a clock, or from processes."""
     delay = section.delay

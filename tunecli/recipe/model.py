@@ -126,8 +126,17 @@ class Recipe(Section):
             raise broken_rule(
                 "stand beside a command", "add `command: [python, train.py]`, say, or remove it"
             )
-        if script is None and info.data.get("command") is not None:
+        command = info.data.get("command")
+        if script is None and command is not None:
             return ScriptSection()
+        if script is None or command is None or not script.undamped:
+            return script
+        if what_it_takes(command, script) == "schedule":
+            raise broken_rule(
+                "not have undamped beside a script that takes the schedule,",
+                "each stage of it has its own momentum; docs/scripts.md says how torch.optim.SGD "
+                "follows it; remove it",
+            )
         return script
 
     @field_validator("model", "data", mode="wrap")

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
+from tunecli.errors import InvalidValueError
 from tunecli.recipe.section import Section, broken_rule
 
 # What `{name}` stands for in a command; the script finds each in TUNECLI_NAME as well.
@@ -32,9 +34,11 @@ PLACEHOLDERS = {
     "folder": "the trial's folder",
     "device": "cpu or cuda:0",
 }
-_OF_THE_SCHEDULE = frozenset(PLACEHOLDERS) - {
-    *("python", "learning_rate", "seed", "phase", "answers", "checkpoint", "folder", "device")
-}
+# Whoever takes these takes all stages; {batch_size} alone is a number that any script may want.
+_OF_ALL_STAGES = frozenset(
+    ("schedule", "learning_rates", "momenta", "discounts", "batch_sizes", "stage_steps")
+)
+_WITH_A_RATE = frozenset(("schedule", "learning_rates", "learning_rate"))
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 Takes = Literal["schedule", "learning_rate"]
@@ -140,6 +144,26 @@ Command = Annotated[
 ]
 
 
+def require_command(words: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """A command as it is, if it can stand in a recipe.
+
+    Args:
+        words: The program and its arguments.
+        name: What the message calls it.
+
+    Raises:
+        InvalidValueError: It names no program, or has an unknown placeholder.
+    """
+    try:
+        return _can_be_run(words)
+    except PydanticCustomError as error:
+        broken = error.context or {}
+        got = words[broken["item"]] or "nothing"
+        raise InvalidValueError(
+            f"{name} must {broken['condition']} but got {got}; {broken['remedy']}"
+        ) from None
+
+
 class ScriptSection(Section):
     """How the script that `command` starts is run, and how it answers."""
 
@@ -161,7 +185,13 @@ class ScriptSection(Section):
         description="What it does with the schedule. schedule: it follows all stages, so its "
         "trials are known to be comparable, and hopeless ones are given up. learning_rate: it "
         "takes α₁ alone, and the schedule is handed over as advice. By default schedule where the "
-        "command has a placeholder of the schedule beside {learning_rate}.",
+        "command has {schedule} or a list of all stages, as {learning_rates} is.",
+    )
+    undamped: bool = Field(
+        default=False,
+        description="For a script that takes α₁ alone: the rate is that of torch.optim.SGD with "
+        "momentum `schedule.momentum`, which does not damp: lr = (1 − β) α. The advised schedule "
+        "then has α₁ = rate / (1 − β₁).",
     )
     samples: int | None = Field(
         default=None,
@@ -207,7 +237,24 @@ def what_it_takes(command: tuple[str, ...], section: ScriptSection) -> Takes:
     """
     if section.takes is not None:
         return section.takes
-    return "schedule" if placeholders(command) & _OF_THE_SCHEDULE else "learning_rate"
+    return "schedule" if placeholders(command) & _OF_ALL_STAGES else "learning_rate"
+
+
+def no_rate_note(command: tuple[str, ...]) -> str | None:
+    """What a person should know whose command hands over no learning rate; None where it does.
+
+    >>> no_rate_note(("train", "--lr", "{learning_rate}")) is None
+    True
+    >>> no_rate_note(("train",))
+    'the command hands over no learning rate: the script must read TUNECLI_LEARNING_RATE (or \
+TUNECLI_SCHEDULE) from its environment'
+    """
+    if placeholders(command) & _WITH_A_RATE:
+        return None
+    return (
+        "the command hands over no learning rate: the script must read TUNECLI_LEARNING_RATE (or "
+        "TUNECLI_SCHEDULE) from its environment"
+    )
 
 
 def where_it_answers(command: tuple[str, ...], section: ScriptSection) -> Literal["stdout", "file"]:

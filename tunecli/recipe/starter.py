@@ -223,9 +223,12 @@ def _schedule(start: Start) -> str:
         length = (f"  epochs: {start.length:g}", "budget of one trial: passes over the data")
     discount = ("  discount: 0.5", "how much the momentum counts: half")
     if start.kind == "script" and start.command is None and start.framework != "transformers":
-        discount = ("  discount: 1.0", "heavy ball, which is what torch.optim.SGD has")
+        discount = ("  discount: 1.0", "heavy ball, as torch.optim.SGD has it; see the script")
+    head = "the closed form, Eq. 17 of the QHM paper"
+    if start.kind == "script" and not _takes_schedule(start):
+        head = "advice only: your script's own schedule stays"
     return _lines(
-        ("schedule:", "the closed form, Eq. 17 of the QHM paper"),
+        ("schedule:", head),
         ("  stages: 3", "the rate drops twice"),
         ("  decay: 0.5", "per stage: half the learning rate, twice the updates …"),
         ("  batch_decay: 0.5", "… on half the batch, so each stage sees as much data"),

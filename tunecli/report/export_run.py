@@ -11,7 +11,6 @@ from tunecli.errors import InvalidValueError, RunError
 from tunecli.execution.files import RESULT_FORMAT, read_json
 from tunecli.execution.run_folder import RunFolder
 from tunecli.recipe import Recipe, load_recipe
-from tunecli.recipe.script import what_it_takes
 from tunecli.report.plain import mapping, number
 from tunecli.schedule import Schedule
 
@@ -30,6 +29,7 @@ class ExportedRun:
         reset_momentum: Whether the momentum buffer was reset at the start of each stage.
         optimizer: The recipe's own optimizer, as it is written there; None for QHM.
         notes: Sentences that a person must read, made of our words and numbers alone.
+        advice: Whether nobody has trained with the schedule: a script took α₁ alone.
     """
 
     identity: dict[str, Any]
@@ -39,6 +39,7 @@ class ExportedRun:
     reset_momentum: bool
     optimizer: dict[str, Any] | None
     notes: tuple[str, ...]
+    advice: bool = False
 
 
 def read_run(path: Path, version: str) -> ExportedRun:
@@ -76,6 +77,7 @@ def read_run(path: Path, version: str) -> ExportedRun:
         reset_momentum=recipe.training.reset_momentum,
         optimizer=None if optimizer is None else optimizer.model_dump(mode="json", by_alias=True),
         notes=tuple(_notes(result, recipe)),
+        advice=recipe.schedule_is_advice,
     )
 
 
@@ -141,11 +143,12 @@ def _notes(result: dict[str, Any], recipe: Recipe) -> Iterator[str]:
         )
     if recipe.command is not None:
         assert recipe.script is not None  # the grammar fills it in
-        if what_it_takes(recipe.command, recipe.script) == "learning_rate":
+        if recipe.schedule_is_advice:
             yield (
                 "The script that was tuned took the learning rate alone. The stages are advice: "
                 "they follow from the rate, but nobody has trained with them."
             )
+            yield _of_damping(recipe.schedule.momentum, undamped=recipe.script.undamped)
         else:
             yield (
                 "A script was tuned, and was handed the stages. Which optimizer it has, and "
@@ -154,6 +157,19 @@ def _notes(result: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     facts = mapping(result.get("asynchronous"))
     if facts:
         yield from _delay_notes(facts, number(result.get("learning_rate")))
+
+
+def _of_damping(momentum: float, *, undamped: bool) -> str:
+    if undamped:
+        return (
+            f"The script's rate was that of an undamped momentum, so the rates below are larger, "
+            f"by 1 / (1 - {momentum!r}): the optimizer here damps."
+        )
+    return (
+        f"The rates below are for damped momentum. If the script's rate was that of "
+        f"torch.optim.SGD with momentum {momentum!r}, which does not damp, divide every rate "
+        f"below by 1 - {momentum!r}."
+    )
 
 
 def _delay_notes(facts: dict[str, Any], rate: float | None) -> Iterator[str]:

@@ -46,7 +46,8 @@ def search_page(result: dict[str, Any]) -> str:
         A complete HTML document: no script, nothing loaded, all text escaped.
     """
     stop, certificate = mapping(result.get("stop")), mapping(result.get("certificate"))
-    spent = mapping(result.get("spent"))
+    told = _told(mapping(result.get("spent")))
+    spent = _as_told(mapping(result.get("spent")), told)
     pair = [
         drawn
         for close_up in (False, True)
@@ -77,8 +78,9 @@ def search_page(result: dict[str, Any]) -> str:
         delays=list(delay_lines(mapping(result.get("asynchronous")))),
         spent=spent,
         bills=_bills(result, spent),
-        trials=trials,
-        final=rows(result.get("final")),
+        trials=[_as_told(trial, told) for trial in trials],
+        final=[_as_told(trial, told) for trial in rows(result.get("final"))],
+        tested=_tested(result),
     )
 
 
@@ -119,6 +121,30 @@ def comparison_page(result: dict[str, Any]) -> str:
         studies=[_study_row(method) for method in methods],
         skipped=[(entry.get("name"), entry.get("reason")) for entry in rows(result.get("skipped"))],
     )
+
+
+def _told(spent: dict[str, Any]) -> set[str]:
+    """Which counts are known: a script may tell neither updates nor samples of any training."""
+    return {key for key in ("updates", "samples", "epochs") if positive(spent.get(key)) is not None}
+
+
+def _as_told(bill: dict[str, Any], told: set[str]) -> dict[str, Any]:
+    """A bill, and its parts, with nothing where nobody knows; 0 would be a claim."""
+    known = {
+        key: None if key in ("updates", "samples", "epochs") and key not in told else value
+        for key, value in bill.items()
+    }
+    return {
+        key: _as_told(value, told) if isinstance(value, dict) and key != "measured" else value
+        for key, value in known.items()
+    }
+
+
+def _tested(result: dict[str, Any]) -> bool:
+    """Whether the final trainings were measured on a test set; older results say nothing."""
+    final = rows(result.get("final"))
+    split = mapping(result.get("test")).get("split")
+    return split != "validation" and all(each.get("split", "test") == "test" for each in final)
 
 
 def _figure(draw: Callable[[dict[str, Any], float], str], result: dict[str, Any]) -> dict[str, Any]:

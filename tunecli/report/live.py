@@ -25,7 +25,8 @@ from tunecli.search.events import (
 from tunecli.search.probe import Probe
 from tunecli.search.rule import Point
 
-_OTHER_LINES = 11  # of the table's frame, what stands above it, and below it
+_OTHER_LINES = 12  # of the table's frame, what stands above it, and below it
+_SILENT_S = 60.0  # after so long a script that does not answer is worth a word
 
 
 @dataclass
@@ -325,12 +326,24 @@ class SearchView(LiveTable):
                 f"learning_rate {finals[0].started.learning_rate:g}  {share:4.0%}\n",
                 style="cyan",
             )
+        line.append(self._silence(), "yellow")
         left = self._seconds_left()
-        if self._running and left is not None:
+        if self._running:
             about = "at most" if self._about == "≤" else "about"
-            line.append(f"{about} {duration(left)} left · Ctrl-C stops, --resume goes on", "dim")
+            time = "" if left is None else f"{about} {duration(left)} left · "
+            line.append(f"{time}Ctrl-C stops, --resume goes on", "dim")
         line.rstrip()
         return line
+
+    def _silence(self) -> str:
+        """A line about the script that has not answered for longest, if that is long."""
+        silent = [
+            (each.progress.silent_s, str(each.started.log))
+            for each in self._running.values()
+            if each.progress is not None and each.started.log is not None
+        ]
+        seconds, log = max(silent, default=(0.0, ""))
+        return f"no answer for {duration(seconds)}; log: {log}\n" if seconds >= _SILENT_S else ""
 
 
 def _key(phase: str, trial: TrialStarted | TrialProgressed | TrialRecord) -> tuple[str, float, int]:

@@ -110,23 +110,39 @@ def search_summary(result: dict[str, Any], samples: int | None) -> Group:
     grid.add_row(
         "Spent",
         f"{count(len(result['trials']), 'trial')} and "
-        f"{count(len(result['final']), 'final training')}: {count(spent['updates'], 'update')}, "
-        f"{count(spent['samples'], 'sample')}{in_epochs(spent, 0)}, "
-        f"{duration(spent['seconds'])}{ahead}",
+        f"{count(len(result['final']), 'final training')}: {bill_line(spent, 0)}{ahead}",
     )
     parts: list[RenderableType] = [Text(), grid]
     if result["schedule"]:
         schedule = Schedule.from_list(result["schedule"])
         if result.get("schedule_is_advice"):
-            parts += [Text(), Text("Advice: what follows from this rate", style="bold")]
-        parts += [Text(), schedule_table(schedule, training_samples=samples)]
+            advice = "Advice: what follows from this rate; nobody has trained with it"
+            parts += [Text(), Text(advice, style="bold")]
+        # the table begins with an empty line of its own
+        parts.append(schedule_table(schedule, training_samples=samples))
     parts += warning_lines(result["warnings"])
     return Group(*parts)
 
 
-def in_epochs(spent: Mapping[str, Any], digits: int) -> str:
-    """What was spent in epochs, in brackets, where the size of the training set is known."""
-    return "" if spent["epochs"] is None else f" ({spent['epochs']:.{digits}f} epochs)"
+def bill_line(spent: Mapping[str, Any], digits: int) -> str:
+    """What was spent, without what nobody knows: a script may tell neither updates nor samples.
+
+    Args:
+        spent: A bill of result.json.
+        digits: Of the epochs.
+
+    >>> bill_line({"updates": 20, "samples": 640, "epochs": 0.6, "seconds": 2.5}, 1)
+    '20 updates, 640 samples (0.6 epochs), 2.5 s'
+    >>> bill_line({"updates": 0, "samples": 0, "epochs": None, "seconds": 2.5}, 1)
+    '2.5 s'
+    """
+    parts = [duration(spent["seconds"])]
+    if spent["samples"]:
+        epochs = "" if spent["epochs"] is None else f" ({spent['epochs']:.{digits}f} epochs)"
+        parts.insert(0, count(spent["samples"], "sample") + epochs)
+    if spent["updates"]:
+        parts.insert(0, count(spent["updates"], "update"))
+    return ", ".join(parts)
 
 
 def _certificate_lines(result: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -11,8 +11,8 @@ from rich.text import Text
 from tunecli.report.delays import delay_lines, measuring_line
 from tunecli.report.opened import ProgressView
 from tunecli.report.plain import mapping
-from tunecli.report.tables import in_epochs, schedule_table, warning_lines
-from tunecli.report.text import count, duration, measured, sparkline
+from tunecli.report.tables import bill_line, schedule_table, warning_lines
+from tunecli.report.text import measured, sparkline
 from tunecli.schedule import Schedule
 
 
@@ -77,11 +77,6 @@ def training_summary(result: dict[str, Any], samples: int | None) -> Group:
         found = result[split]
         if found is not None:
             grid.add_row(split.capitalize(), measured(found))
-    spent = result["spent"]
-    grid.add_row(
-        "Spent",
-        f"{count(spent['updates'], 'update')}, {count(spent['samples'], 'sample')} "
-        f"{in_epochs(spent, 1).lstrip()}, {duration(spent['seconds'])}",
-    )
+    grid.add_row("Spent", bill_line(result["spent"], 1))
     table = schedule_table(Schedule.from_list(result["schedule"]), training_samples=samples)
     return Group(Text(), grid, Text(), table, *warning_lines(result["warnings"]))

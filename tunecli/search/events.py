@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from tunecli.recipe import Recipe
@@ -90,17 +91,22 @@ class DelayMeasuring:
 
 @dataclass(frozen=True, slots=True)
 class TrialStarted:
-    """A trial begins, or goes on from a checkpoint."""
+    """A trial begins, or goes on from a checkpoint; `log` is its script's, where one trains."""
 
     phase: Phase
     learning_rate: float
     seed: int
     total_steps: int
+    log: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TrialProgressed:
-    """A trial has advanced; `curve` is the metric at each evaluation so far."""
+    """A trial has advanced.
+
+    `curve` is the metric at each evaluation so far, `silent_s` for how long a script has not
+    answered.
+    """
 
     phase: Phase
     learning_rate: float
@@ -109,6 +115,7 @@ class TrialProgressed:
     samples: int
     seconds: float
     curve: tuple[float, ...]
+    silent_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from tunecli.schedule.asynchronous import DelayScaling
 from tunecli.search.events import TrialRecord
 from tunecli.search.probe import Probe
 from tunecli.search.rule import MonotoneRule, Stop, StopReason
+from tunecli.search.unchanged import changes_nothing, falls_with_the_rate, same_values
 from tunecli.search.verify import Verification
 
 
@@ -33,7 +34,8 @@ class SearchResult:
         stop: The rule's decision with its evidence.
         explanation: The decision as a sentence.
         trials: Every trial of the search, in order.
-        schedule: Derived from the rate found; None when there is none to train with.
+        schedule: Derived from the rate found; None when there is none to train with. In QHM's
+            damped form, also where a script's rate is that of an undamped momentum.
         training_samples: Size of the training set; None: a script does not tell.
         caveats: Sentences about trainings that are not quite what the schedule says.
         final: The final trainings; `value` is the test metric.
@@ -222,7 +224,9 @@ class SearchResult:
         stop = self.stop
         tried = sorted(point.learning_rate for point in stop.points)
         if stop.learning_rate is None and tried:
-            yield f"every rate diverged; let the grid start well below {tried[0]:g}"
+            yield self._all_diverged(tried[0])
+        elif self.recipe.command is not None and changes_nothing(stop, self.rule.perfect):
+            pass  # that was told above, and no other grid would mend it
         elif not stop.learned:
             if any(point.diverged for point in stop.points):
                 remedy = " before training diverged; refine the grid, or train longer"
@@ -238,7 +242,7 @@ class SearchResult:
         if stop.edge == "bottom":
             yield (
                 f"the best rate is the smallest that may be tried, {stop.learning_rate:g}; let the "
-                "grid start lower"
+                f"grid start lower{self._may_be_a_loss()}"
             )
         diverged = sum(trial.state == "diverged" for trial in self.final)
         if diverged:
@@ -258,11 +262,16 @@ class SearchResult:
 
     def _script_warnings(self) -> Iterator[str]:
         """What a person's script leaves open."""
-        if self.recipe.schedule_is_advice:
+        alike = same_values(self.stop, self.rule.perfect)
+        if alike:
+            rates = ", ".join(f"{point.learning_rate:g}" for point in alike)
             yield (
-                "the script was given the learning rate alone: the schedule is advice, no trial "
-                "followed it; script.takes=schedule is for a script that does"
+                f"the learning rate changes nothing: {alike[0].values[0]:.6g} to the last bit at "
+                f"the rates {rates}; see that the script trains with {{learning_rate}}, or with "
+                "TUNECLI_LEARNING_RATE from its environment"
             )
+        if self.recipe.schedule_is_advice and self.schedule is not None:
+            yield from self._advice_warnings(self.schedule)
         if self.final and any(trial.split == "validation" for trial in self.final):
             yield (
                 "the script tells nothing of a test set: what the final trainings came to is the "
@@ -270,3 +279,34 @@ class SearchResult:
             )
         if not any(trial.samples for trial in self.trials):
             yield "the script tells no samples: the bill is in seconds alone"
+
+    def _advice_warnings(self, schedule: Schedule) -> Iterator[str]:
+        yield (
+            "the script was given the learning rate alone: the schedule is advice, no trial "
+            "followed it; script.takes=schedule is for a script that does"
+        )
+        assert self.recipe.script is not None  # the grammar fills it in beside a command
+        first = schedule.stages[0]
+        if first.momentum > 0 and not self.recipe.script.undamped:
+            factor = 1 / (1 - first.momentum)
+            yield (
+                f"the advice is for a rate of damped momentum: if the script has torch.optim.SGD "
+                f"with momentum {first.momentum:g}, which does not damp, its rates are too small "
+                f"by a factor of {factor:.4g} ({first.learning_rate:g} for "
+                f"{factor * first.learning_rate:g}); set script.undamped: true"
+            )
+
+    def _all_diverged(self, smallest: float) -> str:
+        if self.recipe.command is None:
+            return f"every rate diverged; let the grid start well below {smallest:g}"
+        return (
+            f"every rate down to {smallest:g} diverged: more likely a bug in the script than a "
+            "rate too large; look at the script.log of a trial, or let the grid start well below"
+        )
+
+    def _may_be_a_loss(self) -> str:
+        """A hint where an accuracy looks like something that training makes smaller."""
+        suspicious = self.recipe.command is not None and falls_with_the_rate(self.stop)
+        if self.recipe.search.metric != "accuracy" or not suspicious:
+            return ""
+        return "; every larger rate had a smaller value: if this is a loss, set search.metric: loss"

@@ -14,6 +14,7 @@ from tunecli.execution.delay import RunDelay, delay_of_run
 from tunecli.execution.in_process import spent_in
 from tunecli.execution.interrupt import check_stop
 from tunecli.recipe import Recipe, delay_scaling, derive_schedule, trial_schedule
+from tunecli.recipe.derive import advised_schedule
 from tunecli.recipe.trust import code_of
 from tunecli.schedule import Schedule
 from tunecli.schedule.asynchronous import DelayScaling
@@ -38,6 +39,7 @@ from tunecli.search.rule import Continue, MonotoneRule, Stop
 from tunecli.search.stop_rule import ahead
 from tunecli.search.study import Assignment, SearchStudy
 from tunecli.search.trials import TrialProgress, TrialResult, TrialTask
+from tunecli.search.unchanged import changes_nothing
 from tunecli.search.verify import Verification, rates_beyond
 from tunecli.training.build import build_trial, caveats
 from tunecli.training.protocol import wait_for_step
@@ -175,6 +177,9 @@ class _Search:
         if probe is not None:
             self._notify(ProbeFinished(probe))
         stop = self._walk(study)
+        if self._recipe.command is not None and changes_nothing(stop, self._rule.perfect):
+            # the rule knows values alone; that a script never read its rate is not its affair
+            stop = replace(stop, learned=False, edge=None)
         explanation = explain(stop, self._rule)
         self._notify(SearchStopped(stop, explanation))
         verification = self._verify(study, stop, verify) if verify else None
@@ -190,7 +195,7 @@ class _Search:
             stop=stop,
             explanation=explanation,
             trials=study.records(),
-            schedule=schedule,
+            schedule=schedule and advised_schedule(self._recipe, schedule),
             training_samples=self._known_samples,
             caveats=tuple(self._caveats),
             final=final,
@@ -293,8 +298,9 @@ class _Search:
 
     def _submit(self, key: int, task: TrialTask) -> None:
         self._tasks[key] = task
+        log = None if self._recipe.command is None else task.folder / "script.log"
         self._notify(
-            TrialStarted(task.phase, task.learning_rate, task.seed, task.schedule.total_steps)
+            TrialStarted(task.phase, task.learning_rate, task.seed, task.schedule.total_steps, log)
         )
         self._crew.submit(key, task)
 
@@ -335,6 +341,7 @@ class _Search:
                 samples=progress.samples,
                 seconds=progress.seconds,
                 curve=progress.curve,
+                silent_s=progress.silent_s,
             )
         )
 

@@ -29,6 +29,7 @@ from tunecli.training import CurvePoint, Trial, TrialOutcome
 from tunecli.training.build import build_trial
 from tunecli.training.protocol import RunnableTrial
 from tunecli.training.script.build import build_script_trial
+from tunecli.training.script.training import ScriptTraining
 from tunecli.training.script.trial import ScriptTrial
 from tunecli.training.trial import GivesUp
 
@@ -75,12 +76,13 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class TrialProgress:
-    """How far a running trial is."""
+    """How far a running trial is; `silent_s` is for how long a script has not answered."""
 
     steps: int = 0
     samples: int = 0
     seconds: float = 0.0
     curve: tuple[float, ...] = ()
+    silent_s: float = 0.0
 
 
 @dataclass
@@ -117,7 +119,8 @@ def run_trial(
 
     def progress(trial: RunnableTrial) -> None:
         training, curve = trial.training, tuple(metric.of(point) for point in trial.curve)
-        on_progress(TrialProgress(training.steps, training.samples, trial.seconds, curve))
+        silent_s = training.silent_s() if isinstance(training, ScriptTraining) else 0.0
+        on_progress(TrialProgress(training.steps, training.samples, trial.seconds, curve, silent_s))
 
     common: dict[str, Any] = {
         "path": task.folder,

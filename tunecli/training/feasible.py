@@ -12,6 +12,7 @@ from tunecli.errors import InvalidValueError
 from tunecli.models.limits import most_convolutions, shape_misfit
 from tunecli.recipe import Recipe, declared_delay, delay_scaling, derive_schedule
 from tunecli.training.limits import Problem, not_handed_on, not_known
+from tunecli.training.program import missing_program
 
 _OF_TEXT = ("decoder", "lstm")
 
@@ -43,6 +44,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
 def _without_data(recipe: Recipe) -> Iterator[Problem]:
     """What can be told of a recipe whose script has the data."""
     assert recipe.script is not None  # the grammar fills it in
+    yield from missing_program(recipe)
     samples = recipe.script.samples
     if recipe.search.strategy == "probe":
         sentence = (

@@ -10,7 +10,7 @@ from tunecli.errors import InvalidValueError
 from tunecli.recipe import Recipe
 
 Who = Literal["asynchronous", "compare", "stability"]
-Problem = tuple[tuple[str, ...], str]
+Problem = tuple[tuple[str | int, ...], str]
 
 _NAMES: dict[Who, str] = {
     "asynchronous": "beside training.algorithm asynchronous",

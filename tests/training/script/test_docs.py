@@ -11,7 +11,7 @@ from tunecli.training.script.command import ScriptCall
 from tunecli.training.script.trial import ScriptTrial
 
 PAGE = (Path(__file__).parents[3] / "docs" / "scripts.md").read_text(encoding="utf-8")
-EXAMPLE = PAGE.partition("```python\n")[2].partition("```")[0]
+EXAMPLE = PAGE.partition("<!-- the example")[2].partition("```python\n")[2].partition("```")[0]
 LONGER = Schedule((Stage(0.5, 0.9, 0.5, 1, 100), Stage(0.25, 0.9, 0.5, 1, 150)))
 
 

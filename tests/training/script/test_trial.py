@@ -17,7 +17,7 @@ def failure(make: MakeTrial, code: str | None, **keywords: Any) -> str:
     with pytest.raises(RunError) as caught:
         make(code, **keywords).run()
     text = str(caught.value)
-    assert "go on with --resume" in text
+    assert "go on with --resume" in text or "in the recipe and start again" in text
     return text
 
 
@@ -235,8 +235,34 @@ def test_divergence_before_a_bad_answer_is_divergence(make: MakeTrial) -> None:
 def test_exit_without_a_value_is_an_error(make: MakeTrial) -> None:
     assert "exit status 0, but without a value" in failure(make, "pass")
     assert "without a value" in failure(make, "answer(step=30, train_loss=1)")
-    text = failure(make, "print({'value': 0.5})")
-    assert "one that looks like it is not a line of JSON" in text
+    assert "one that looks like it is not a line" in failure(make, "print('value: 0.5')")
+    text = failure(make, "answer(value=1)", section={"answers": "file"})
+    assert "no line of its file of answers" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("{'value': 0.5}", "single quotes are not JSON: print(json.dumps(...))"),
+        ("{'value': nan}", "single quotes are not JSON: print(json.dumps(...))"),
+        ('{"Value": 0.5}', "did you mean the key value, and not Value?"),
+        ('{"step": 3, "accuracy": 0.5}', "did you mean the key value, and not accuracy?"),
+        ('{"value": 0.5,}', "not JSON: a comma stands before the closing brace"),
+        ('{"value": 0,5}', "not JSON: "),
+        ('INFO {"value": 0.5}', "an answer must be alone on its line"),
+    ],
+)
+def test_line_that_was_meant_as_an_answer_is_quoted(make: MakeTrial, line: str, why: str) -> None:
+    for where in ("sys.stdout", "open(os.environ['TUNECLI_ANSWERS'], 'w')"):
+        text = failure(
+            make,
+            f"print({line!r}, file={where}); print('{{}} is no answer', 'done')",
+            section={"answers": "stdout" if "stdout" in where else "file"},
+        )
+        assert f"of this line: {line}: {why}" in text
+
+
+def test_answers_where_nobody_listens_are_told(make: MakeTrial) -> None:
     text = failure(make, "answer(value=1)", section={"answers": "file"})
     assert "no line of its file of answers" in text
 
@@ -288,7 +314,10 @@ def test_program_that_cannot_be_started_is_named(make: MakeTrial, tmp_path: Path
     def why(*command: str, **section: Any) -> str:
         return failure(make, None, command=command, section=section)
 
-    assert "no-such-program cannot be started: it is not on PATH" in why("no-such-program")
+    text = why("no-such-program")
+    assert "no-such-program cannot be started: it is not on PATH" in text
+    assert "in the recipe and start again" in text
+    assert "--resume" not in text
     assert "there is no" in why("./missing.sh")
     (tmp_path / "plain.sh").write_text("echo hi\n")
     assert "may not be executed; allow it (chmod +x)" in why("./plain.sh")

@@ -150,6 +150,15 @@ class AnswerFile:
         self._seen = b""  # the last bytes before the position
         self._lines = AnswerLines()
 
+    def last_lines(self, count: int) -> list[str]:
+        """The last lines of it that are not empty, whether they are answers or not."""
+        text = ""
+        with contextlib.suppress(OSError), self._path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - MAX_LINE_BYTES))
+            text = file.read(MAX_LINE_BYTES).decode("utf-8", "replace")
+        return [show_line(line.encode()) for line in text.splitlines() if line.strip()][-count:]
+
     def poll(self, *, final: bool = False) -> list[bytes]:
         """Lines that were completed since the last call.
 

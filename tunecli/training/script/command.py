@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunecli.errors import RunError
+from tunecli.recipe.derive import damped
 from tunecli.recipe.script import fill
 from tunecli.schedule import Schedule
 
@@ -24,6 +25,8 @@ class ScriptCall:
         phase: `search` or `final`.
         device: What tunecli would compute on: `cpu`, `cuda:1`.
         weight_decay: The recipe's.
+        undamped: Whether the rate is that of an undamped momentum; then the stages, which are
+            advice, are converted, and the learning rate stays what it is.
     """
 
     command: tuple[str, ...]
@@ -33,6 +36,12 @@ class ScriptCall:
     phase: str
     device: str = "cpu"
     weight_decay: float = 0.0
+    undamped: bool = False
+
+    @property
+    def stages(self) -> Schedule:
+        """What the script is told of all stages, in QHM's damped form."""
+        return damped(self.schedule) if self.undamped else self.schedule
 
     @property
     def schedule_file(self) -> Path:
@@ -55,8 +64,7 @@ class ScriptCall:
         Args:
             checkpoint: Path that the script reported and goes on from; empty: from the beginning.
         """
-        stages = self.schedule.stages
-        first = stages[0]
+        first, stages = self.schedule.stages[0], self.stages.stages
 
         def of_all(name: str) -> str:
             return ",".join(repr(getattr(stage, name)) for stage in stages)
@@ -127,7 +135,7 @@ class ScriptCall:
             "weight_decay": self.weight_decay,
             "steps": self.schedule.total_steps,
             "samples": self.schedule.samples,
-            "stages": self.schedule.to_list(),
+            "stages": self.stages.to_list(),
         }
         try:
             self.schedule_file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

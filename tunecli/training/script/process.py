@@ -199,31 +199,31 @@ class ScriptProcess:
 
     def _why_not_started(self, number: int, reason: str, file: str | None) -> str:
         program = self._command[0]
-        start = f"the script's program {program} cannot be started"
+        start, resume = f"the script's program {program} cannot be started", False
         if not self._folder.is_dir():
             return (
-                f"script.folder must be a folder but got {self._folder}; make it, or name another "
-                "one, then go on with --resume"
+                f"script.folder must be a folder but got {self._folder}; make it and go on with "
+                "--resume, or mend the recipe and start again"
             )
         path = self._folder / program
         if number == errno.ENOENT and "/" not in program:
-            why = f"it is not on PATH; write its whole path, such as {sys.executable} for Python"
+            why = f"it is not on PATH; write its whole path; this Python is {sys.executable}"
         elif number == errno.ENOENT and path.exists():
-            why = "the interpreter that its first line names is not there; mend that line"
+            why, resume = "the interpreter that its first line names is not there; mend it", True
         elif number == errno.ENOENT:
-            why = f"there is no {path}; mend `command`, or script.folder"
+            why = f"there is no {path}"
         elif number == errno.EACCES and path.is_dir():
             why = f"{path} is a folder; name a program"
         elif number == errno.EACCES:
-            why = (
-                f"{path} may not be executed; allow it (chmod +x), or name its interpreter before "
-                "it: [python, train.py]"
-            )
+            why = f"{path} may not be executed; allow it (chmod +x)"
+            resume = True
         elif number == errno.ENOEXEC:
             why = "it is no program; let its first line name its interpreter, as #!/bin/sh does"
+            resume = True
         else:
-            why = f"{reason}{f' ({file})' if file and file != program else ''}; mend `command`"
-        return f"{start}: {why}, then go on with --resume"
+            why = f"{reason}{f' ({file})' if file and file != program else ''}"
+        again = "mend `command` or script.folder in the recipe and start again"
+        return f"{start}: {why}{', then go on with --resume, or ' if resume else '; '}{again}"
 
 
 def take_lock(path: Path) -> int | None:

@@ -132,6 +132,10 @@ class ScriptTraining:
         """The end of the log."""
         return self._log.last_lines(count) if self._log else []
 
+    def last_answers(self, count: int) -> list[str]:
+        """The end of the file of answers, where the script answers there."""
+        return [] if self._file is None else self._file.last_lines(count)
+
     def note(self, text: str) -> None:
         """Something for the trial's log."""
         self._notes.append(text)

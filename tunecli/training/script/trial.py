@@ -12,7 +12,7 @@ from tunecli.schedule import Schedule
 from tunecli.training.protocol import CurvePoint, TrialOutcome
 from tunecli.training.script.answers import Answer, BadAnswerError
 from tunecli.training.script.command import ScriptCall
-from tunecli.training.script.failure import crash, failure, late, no_value
+from tunecli.training.script.failure import crash, failure, late, no_value, out_of_range
 from tunecli.training.script.record import Record
 from tunecli.training.script.training import ScriptTraining
 from tunecli.training.trial import GivesUp
@@ -70,7 +70,14 @@ class ScriptTrial:
     ) -> None:
         require(divergence_factor > 1, "divergence_factor", "> 1", divergence_factor)
         call = ScriptCall(
-            command, schedule, folder.absolute(), seed, phase, device, weight_decay=weight_decay
+            command,
+            schedule,
+            folder.absolute(),
+            seed,
+            phase,
+            device,
+            weight_decay=weight_decay,
+            undamped=section.undamped,
         )
         self.training = ScriptTraining(call, section)
         self.seconds = 0.0
@@ -233,11 +240,7 @@ class ScriptTrial:
             return
         for name, value in (("value", answer.value), ("test", answer.test)):
             if value is not None and math.isfinite(value) and not 0 <= value <= 1:
-                raise BadAnswerError(
-                    f"the script's answer {answer.text} is bad: {name} must be in [0, 1] with "
-                    f"search.metric accuracy but got {value}; print the share of right answers, "
-                    "or declare a metric of your own under `metrics`"
-                )
+                raise out_of_range(self.training, answer, name, value)
 
     def _check_divergence(self, answer: Answer) -> None:
         where = f"at step {self.training.steps}" if self.training.steps else "by its last answer"
@@ -283,7 +286,7 @@ class ScriptTrial:
                 training.samples if samples is None else samples,
             )
         if not record.curve:
-            raise no_value(training)
+            raise no_value(training, record.metric)
         if training.takes_schedule and training.steps != training.total_steps:
             training.note(
                 f"the script ended at step {training.steps} of {training.total_steps}: does its "
