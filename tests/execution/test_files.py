@@ -141,3 +141,14 @@ def test_file_aside_lies_in_the_same_folder() -> None:
     path = Path("runs/a/result.json")
     assert files_module.aside_of(path).parent == path.parent
     assert files_module.aside_of(path).name.startswith(".")
+
+
+def test_what_is_no_file_is_written_to_and_stays_what_it_is(tmp_path: Path) -> None:
+    """As root, moving a file over /dev/null would take it from everybody."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_aside(pipe, lambda file: file.write(b"through"))
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert pipe.is_fifo()

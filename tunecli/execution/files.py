@@ -16,11 +16,16 @@ def write_aside(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
     After a kill or a full disk at any instruction, `path` is the old file or the new one. A kill
     can leave the file aside, `.<name>.part`; the next write takes its place. One process at a time
-    may write in a folder, which a run's lock sees to.
+    may write in a folder, which a run's lock sees to. What is no file, `/dev/null` or a pipe, is
+    written to as it is: moved over, it would be gone.
 
     Raises:
         OSError: The file cannot be written; what stood at `path` is untouched.
     """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            write(file)
+        return
     aside = aside_of(path)
     try:
         with aside.open("wb") as file:

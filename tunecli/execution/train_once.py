@@ -20,7 +20,7 @@ from tunecli.execution.in_process import execute
 from tunecli.execution.interrupt import Interrupt, check_stop
 from tunecli.execution.run_folder import RunFolder
 from tunecli.recipe import Recipe, delay_scaling, derive_schedule, require_learning_rate
-from tunecli.recipe.derive import advised_schedule
+from tunecli.recipe.derive import advice_warnings, advised_schedule
 from tunecli.recipe.trust import code_of
 from tunecli.schedule import unmet_conditions
 from tunecli.schedule.asynchronous import DelayScaling
@@ -86,7 +86,9 @@ def train_once(
             finish=lambda trial: {"test": _test_of_script(recipe, trial.test)},
             **common,
         )
-        found, scaled, warnings = None, None, []
+        found, scaled = None, None
+        advised = advised_schedule(recipe, schedule)
+        warnings = advice_warnings(recipe, advised) if recipe.schedule_is_advice else []
     else:
         splits = load_splits(recipe.data, ("train", "validation"))
         samples = len(splits["train"])
@@ -140,6 +142,7 @@ def train_once(
         "state": "diverged" if outcome.diverged else "complete",
         "reason": outcome.reason,
         "schedule": advised_schedule(recipe, schedule).to_list(),
+        "schedule_is_advice": recipe.schedule_is_advice,
         "asynchronous": None
         if scaled is None
         else asynchronous_facts(recipe, scaled, scaled.delay, [outcome.measured]),

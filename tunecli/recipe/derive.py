@@ -140,3 +140,28 @@ def require_learning_rate(learning_rate: float | None) -> float:
             "learning_rate is missing; add learning_rate=0.4, say, or let `tunecli search` find it"
         )
     return learning_rate
+
+
+def advice_warnings(recipe: Recipe, schedule: Schedule) -> list[str]:
+    """What a person should know who follows a schedule that no training has followed.
+
+    Args:
+        recipe: Its script takes α₁ alone.
+        schedule: What is advised.
+    """
+    assert recipe.script is not None  # the grammar fills it in beside a command
+    alone = (
+        "the script was given the learning rate alone: the schedule is advice, no trial "
+        "followed it; script.takes=schedule is for a script that does"
+    )
+    found = [alone]
+    first = schedule.stages[0]
+    if first.momentum > 0 and not recipe.script.undamped:
+        factor = 1 / (1 - first.momentum)
+        found.append(
+            f"the advice is for a rate of damped momentum: if the script has torch.optim.SGD "
+            f"with momentum {first.momentum:g}, which does not damp, its rates are too small "
+            f"by a factor of {factor:.4g} ({first.learning_rate:g} for "
+            f"{factor * first.learning_rate:g}); set script.undamped: true"
+        )
+    return found

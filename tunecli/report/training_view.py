@@ -79,4 +79,6 @@ def training_summary(result: dict[str, Any], samples: int | None) -> Group:
             grid.add_row(split.capitalize(), measured(found))
     grid.add_row("Spent", bill_line(result["spent"], 1))
     table = schedule_table(Schedule.from_list(result["schedule"]), training_samples=samples)
+    if result.get("schedule_is_advice"):
+        grid.add_row("Advice", "what follows from this rate; the script was not given it")
     return Group(Text(), grid, Text(), table, *warning_lines(result["warnings"]))

@@ -14,6 +14,7 @@ from tunecli.execution.delay import RunDelay, asynchronous_facts
 from tunecli.execution.environment import environment
 from tunecli.execution.files import RESULT_FORMAT
 from tunecli.recipe import Recipe, delay_scaling, derive_schedule
+from tunecli.recipe.derive import advice_warnings
 from tunecli.schedule import Schedule, unmet_conditions
 from tunecli.schedule.asynchronous import DelayScaling
 from tunecli.search.events import TrialRecord
@@ -271,7 +272,7 @@ class SearchResult:
                 "TUNECLI_LEARNING_RATE from its environment"
             )
         if self.recipe.schedule_is_advice and self.schedule is not None:
-            yield from self._advice_warnings(self.schedule)
+            yield from advice_warnings(self.recipe, self.schedule)
         if self.final and any(trial.split == "validation" for trial in self.final):
             yield (
                 "the script tells nothing of a test set: what the final trainings came to is the "
@@ -279,22 +280,6 @@ class SearchResult:
             )
         if not any(trial.samples for trial in self.trials):
             yield "the script tells no samples: the bill is in seconds alone"
-
-    def _advice_warnings(self, schedule: Schedule) -> Iterator[str]:
-        yield (
-            "the script was given the learning rate alone: the schedule is advice, no trial "
-            "followed it; script.takes=schedule is for a script that does"
-        )
-        assert self.recipe.script is not None  # the grammar fills it in beside a command
-        first = schedule.stages[0]
-        if first.momentum > 0 and not self.recipe.script.undamped:
-            factor = 1 / (1 - first.momentum)
-            yield (
-                f"the advice is for a rate of damped momentum: if the script has torch.optim.SGD "
-                f"with momentum {first.momentum:g}, which does not damp, its rates are too small "
-                f"by a factor of {factor:.4g} ({first.learning_rate:g} for "
-                f"{factor * first.learning_rate:g}); set script.undamped: true"
-            )
 
     def _all_diverged(self, smallest: float) -> str:
         if self.recipe.command is None:

@@ -424,15 +424,37 @@ def test_script_without_a_checkpoint_begins_again(make: MakeTrial) -> None:
 
 
 def test_checkpoint_that_is_gone_is_noted(make: MakeTrial) -> None:
-    trial = make("answer(step=5, value=0.5, checkpoint='c.pt'); time.sleep(60)")
+    trial = make("mark('c.pt'); answer(step=5, value=0.5, checkpoint='c.pt'); time.sleep(60)")
     until(trial, lambda: bool(trial.curve))
     state = trial.state_dict()
     trial.close()
+    (trial.training.call.folder / "c.pt").unlink()
     again = make(GOOD)
     again.load_state_dict(state)
     assert again.curve == []
     (note,) = again.training.take_notes()
     assert "trial/c.pt is gone: from the beginning" in note
+
+
+def test_checkpoint_that_is_not_in_the_trials_folder_is_told_at_once(
+    make: MakeTrial, tmp_path: Path
+) -> None:
+    """Saved where the script runs: the next trial would write over it."""
+    trial = make("open('c.pt', 'w').close(); answer(step=5, value=0.5, checkpoint='c.pt')")
+    with pytest.raises(RunError, match=r"checkpoint must be a file .* but got c\.pt; save it to"):
+        trial.run()
+
+
+def test_script_that_does_not_load_its_checkpoint_is_told_so(make: MakeTrial) -> None:
+    code = "mark('c.pt'); answer(step=5, value=0.5, checkpoint='c.pt'); time.sleep(60)"
+    trial = make(code)
+    until(trial, lambda: bool(trial.curve))
+    state = trial.state_dict()
+    trial.close()
+    again = make("answer(step=0, value=0.1); time.sleep(60)")
+    again.load_state_dict(state)
+    with pytest.raises(RunError, match=r"given the checkpoint .*c\.pt of step 5 but begins with"):
+        again.run()
 
 
 def test_finished_trial_is_not_started_again(make: MakeTrial) -> None:

@@ -40,6 +40,7 @@ class ScriptTraining:
         self._notes: list[str] = []
         self._waits = False
         self._closed = False
+        self._answered = False  # by the process that runs
         self._answered_at = 0.0
 
     @property
@@ -111,11 +112,18 @@ class ScriptTraining:
             ("step", answer.step, self.steps),
             ("samples", answer.samples, self.samples),
         ):
+            if now is not None and now < before and not self._answered:
+                raise BadAnswerError(
+                    f"the script was given the checkpoint {self.checkpoint} of {name} {before} but "
+                    f"begins with {name} {now}; load it (TUNECLI_CHECKPOINT, {{checkpoint}}), or "
+                    "report none, and a resumed trial begins anew"
+                )
             if now is not None and now < before:
                 raise BadAnswerError(
                     f"the script's answer {answer.text} is bad: {name} must be ≥ {before}, as in "
                     f"the answer before, but got {now}; count from the start of the training"
                 )
+        self._answered = True
         if answer.step is not None:
             self.steps = answer.step
             if answer.samples is None and self.takes_schedule:

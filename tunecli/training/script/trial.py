@@ -218,9 +218,21 @@ class ScriptTrial:
         if answer.value is not None:
             self._take_value(answer.value, placed, untrained=answer.step == 0)
         if answer.checkpoint is not None:
+            self._check_checkpoint(answer)
             record.checkpoint = answer.checkpoint
             self._note_place()
             self._saved = record.frozen()
+
+    def _check_checkpoint(self, answer: Answer) -> None:
+        """It must be there now, or a resumed trial would begin anew without a word."""
+        assert answer.checkpoint is not None
+        path = self.training.call.folder / answer.checkpoint
+        if not path.exists():
+            raise BadAnswerError(
+                f"the script's answer {answer.text} is bad: checkpoint must be a file that is "
+                f"there, absolute or in the trial's folder, but got {answer.checkpoint}; save it "
+                "to {folder} (TUNECLI_FOLDER), and answer after that"
+            )
 
     def _take_value(self, value: float, placed: bool, *, untrained: bool) -> None:
         record, training = self._record, self.training
