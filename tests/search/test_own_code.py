@@ -230,6 +230,8 @@ def test_search_that_finds_nothing_never_reads_the_test_set(make: Make, tmp_path
 def test_metric_can_be_minimized(make: Make, tmp_path: Path) -> None:
     section = {"import": "CODE:errors", "maximize": False, "perfect": 0, "baseline": 0.6}
     result = search(make("search.metric=errors", metrics={"errors": section}), tmp_path / "run")
+    for trial in (*result["trials"], *result["final"]):
+        assert set(trial["measured"]["metrics"]) == {"errors"}
     accurate = search(make(), tmp_path / "accurate")
     assert result["learning_rate"] == accurate["learning_rate"]
     assert result["test"]["mean"] == pytest.approx(1 - accurate["test"]["mean"])

@@ -61,7 +61,8 @@ class TrialOutcome:
         batch_sizes: The batches of the updates, as (batch size, updates in a row).
         curve: Validation along the way, the untrained point first.
         given_up: Whether the run was ended early because it was not worth its end.
-        measured: What the algorithm measured on the way (see `Training.measurements`).
+        measured: What the algorithm measured on the way (see `Training.measurements`), and the
+            recipe's own metrics at the last evaluation, as `metrics`.
     """
 
     diverged: bool

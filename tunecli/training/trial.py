@@ -127,7 +127,8 @@ class Trial:
             batch_sizes=batch_sizes,
             curve=tuple(self.curve),
             given_up=bool(self.given_up_because),
-            measured=self.training.measurements(),
+            measured=self.training.measurements()
+            | ({"metrics": dict(last.metrics)} if last.metrics else {}),
         )
 
     def state_dict(self) -> dict[str, Any]:
