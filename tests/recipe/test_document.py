@@ -119,6 +119,7 @@ def test_duplicate_key_names_both_lines() -> None:
         ("a: b: c", "f:1:5", "not valid YAML: mapping values are not allowed here"),
         ("a:\n\t- b", "f:2:1", "indent with spaces"),
         ("a: [1", "f:1:6", "not valid YAML"),
+        ("a: [*]", "f:1:6", "put a text that begins with * or & in quotes"),
         ("a: 'x", "f:1:6", "not valid YAML"),
         ("a: 1\n  b: 2", "f:2:4", "not valid YAML"),
         ("a: %", "f:1:4", "not valid YAML"),

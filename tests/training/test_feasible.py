@@ -366,3 +366,12 @@ def _scripted(command: list[str], folder: Path) -> Recipe:
             "search": {"grid": [0.1, 0.2]},
         }
     )
+
+
+def test_weights_to_start_from_must_be_there(said: Said, tmp_path: Path) -> None:
+    model = {"name": "mlp", "checkpoint": str(tmp_path / "nothere.pt")}
+    ((key, sentence),) = said("features", model)
+    assert key == "model.checkpoint"
+    assert sentence.endswith("nothere.pt is none; check the path")
+    (tmp_path / "nothere.pt").touch()
+    assert said("features", model) == []

@@ -137,11 +137,11 @@ def read_yaml(text: str, locate: Locate) -> tuple[object, dict[KeyPath, int]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark or loader.get_mark()
         problem = " ".join(str(error.problem or error.context).split())
-        remedy = (
-            "indent with spaces, not with tabs"
-            if "'\\t'" in problem
-            else "check the indentation, the quotes and the colons there"
-        )
+        remedy = "check the indentation, the quotes and the colons there"
+        if "'\\t'" in problem:
+            remedy = "indent with spaces, not with tabs"
+        elif "alphabetic or numeric character" in problem:  # it was read as an alias or an anchor
+            remedy = "put a text that begins with * or & in quotes"
         raise RecipeError(f"{reader.at(mark)}: not valid YAML: {problem}; {remedy}") from None
     except (ValueError, OverflowError):
         # PyYAML's own conversions: an escape above \U0010FFFF, a %YAML version of 5000 digits.

@@ -5,6 +5,7 @@ search before it makes a folder. What only loading the data would tell is not as
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from tunecli.data.facts import DataFacts
 from tunecli.data.load import data_facts
@@ -91,8 +92,11 @@ def _of_training(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _of_model(recipe: Recipe, facts: DataFacts) -> Iterator[Problem]:
-    """Whether a named model takes what the data have."""
+    """Whether a named model takes what the data have, and weights to start from are there."""
     model = recipe.model
+    if model.checkpoint is not None and not Path(model.checkpoint).is_file():
+        sentence = f"model.checkpoint must be a file but {model.checkpoint} is none; check the path"
+        yield ("model", "checkpoint"), sentence
     if model.name == "import":
         return
     if facts.targets is not None and (facts.targets == "tokens") != (model.name in _OF_TEXT):
