@@ -82,7 +82,7 @@ class Stages(lightning.Callback):
 
     def __init__(self, plan: list[dict[str, Any]], answers: Path) -> None:
         self.plan, self.answers = plan, answers
-        self.train_loss = torch.tensor(0.0)
+        self.train_loss: dict[str, Tensor] = {}  # of the last update, once there is one
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: object) -> None:
         """Before an update: the numbers of its stage."""
@@ -95,15 +95,16 @@ class Stages(lightning.Callback):
         self, trainer: lightning.Trainer, module: object, outputs: Any, *_: object
     ) -> None:
         """After an update: its loss, for the next answer."""
-        self.train_loss = outputs["loss"].detach()
+        self.train_loss = {"train_loss": outputs["loss"].detach()}
 
     def on_validation_end(self, trainer: lightning.Trainer, *_: object) -> None:
         """After a validation: a line for tunecli."""
         self.answer(
             step=trainer.global_step,
             samples=sum(stage["batch_size"] for stage in self.plan[: trainer.global_step]),
-            train_loss=self.train_loss.item(),  # not finite: tunecli ends the trial
             value=trainer.callback_metrics["accuracy"].item(),
+            # not finite: tunecli ends the trial
+            **{name: loss.item() for name, loss in self.train_loss.items()},
         )
 
     def answer(self, **values: float) -> None:
@@ -151,6 +152,7 @@ def main() -> None:
     model = Digits(schedule["learning_rate"], schedule["weight_decay"])
     batches = DataLoader(train, batch_sampler=StageBatches(plan, len(train), schedule["seed"]))
     validation_batch = DataLoader(validation, batch_size=len(validation))
+    trainer.validate(model, validation_batch, verbose=False)  # what learning nothing comes to
     trainer.fit(model, batches, validation_batch)
     trainer.validate(model, validation_batch, verbose=False)  # after the last update
     if options.phase == "final":

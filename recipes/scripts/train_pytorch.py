@@ -92,6 +92,8 @@ def main() -> None:
         optimizer.load_state_dict(state["optimizer"])
         batches.set_state(state["batches"])
         done = state["steps"]
+    else:  # before the first update: what learning nothing comes to
+        answer(step=0, samples=0, value=accuracy(model, *data["validation"]))
 
     for step, stage in enumerate(plan[done:], start=done + 1):
         for group in optimizer.param_groups:

@@ -111,6 +111,7 @@ def main() -> None:
             compute_metrics=accuracy,
             callbacks=[Answers()],
         )
+        trainer.evaluate()  # answers for step 0: what learning nothing comes to
         trainer.train()
         if options.phase == "final":
             test = trainer.evaluate(Digits(test_x, test_y), metric_key_prefix="test")

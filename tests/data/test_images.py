@@ -239,7 +239,7 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidValueError, match=r"there is no .*nowhere; a path in a recipe"):
         data_facts(images(tmp_path / "nowhere"))
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidValueError, match=r"data\.path cannot be read"):
+    with pytest.raises(InvalidValueError, match=r"a folder of pictures but .* is a file; name"):
         data_facts(images(tmp_path / "file"))
 
 

@@ -238,7 +238,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     good = save(tmp_path, x=X, y=Y).read_bytes()
     with pytest.raises(InvalidValueError, match=r"there is no .*nowhere\.npz; a path in a recipe"):
         data_facts(npz(tmp_path / "nowhere.npz"))
-    with pytest.raises(InvalidValueError, match=r"data\.path cannot be read"):
+    with pytest.raises(InvalidValueError, match=r"a \.npz file but .* is a folder; name"):
         data_facts(npz(tmp_path))
     bad = tmp_path / "bad.npz"
     buffer = io.BytesIO()

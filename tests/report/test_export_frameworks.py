@@ -317,3 +317,24 @@ def test_transformers_training_uses_the_schedule_also_after_a_resume(
     assert logged == [values[0] for values in expected()]
     assert same
     assert refusal.startswith("max_steps must be at most 28 but got 84")
+
+
+@pytest.mark.parametrize(
+    ("target", "package"), [("lightning", "lightning"), ("transformers", "transformers accelerate")]
+)
+def test_missing_package_is_a_sentence(tmp_path: Path, target: str, package: str) -> None:
+    for name in ("lightning", "pytorch_lightning", "transformers"):
+        stub = tmp_path / "without" / name / "__init__.py"
+        stub.parent.mkdir(parents=True, exist_ok=True)
+        stub.write_text(f"raise ModuleNotFoundError(\"No module named '{name}'\")\n", "utf-8")
+    path = write(tmp_path, make_run(), target)
+    importing = tmp_path / "importing.py"
+    importing.write_text(
+        f"import runpy\ntry:\n    runpy.run_path({str(path)!r})\n"
+        "except ImportError as error:\n    print(error)\n",
+        "utf-8",
+    )
+    alone, imported = run_clean(tmp_path, [[path], [importing]], stubs=[tmp_path / "without"])
+    sentence = f"this file needs {package}: pip install {package} (No module named '{target}')"
+    assert alone == (1, sentence)
+    assert imported == (0, sentence + "\n")

@@ -64,10 +64,10 @@ def compare(
     download: download_option = False,
     as_json: json_option = False,
 ) -> None:
-    """Compare our search with Optuna's and with other optimizers, at the same budget.
+    """Compare our search with Optuna's and other optimizers.
 
-    Every method gets as many studies, and every study as many training samples. The result is a
-    table, result.json, a plot and report.html, with a verdict in words.
+    At the same budget: every method gets as many studies, and every study as many training samples.
+    The result is a table, result.json, a plot and report.html, with a verdict in words.
 
     Exit code: 0 compared, 1 failed, 2 usage, 3 recipe invalid, 130 or 143 interrupted (go on with
     --resume).

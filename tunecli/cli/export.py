@@ -37,10 +37,10 @@ def export(
         ),
     ] = False,
 ) -> None:
-    """Write the schedule that a run found as a file that needs no tunecli.
+    """Write the schedule of a run as code or data.
 
-    The file names the run and tests itself: run it, and it trains a toy model through the whole
-    schedule and compares (α, β, ν, b) at every update with what the run had.
+    The file needs no tunecli. It names the run and tests itself: run it, and it trains a toy model
+    through the whole schedule and compares (α, β, ν, b) at every update with what the run had.
 
     Exit code: 0 written, 1 no such run, nothing to export or FILE cannot be written, 2 usage, 3
     the run's recipe is not valid.

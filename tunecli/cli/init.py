@@ -34,6 +34,12 @@ def init(
             "digits."
         ),
     ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GLOB", help="For kind text and a folder: which files of it, as '**/*.txt'."
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="For kind python: what builds the model, as nets:build.")
     ] = None,
@@ -84,10 +90,11 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
     as_json: json_option = False,
 ) -> None:
-    """Write a recipe for what you have: a commented file that validates and runs at once.
+    """Write a recipe for what you have, by a few questions.
 
-    Asks what the options leave open. It looks at the data that is named, so that the model fits,
-    and runs nothing. Nothing is written unless the recipe is valid.
+    A commented file that validates and runs at once. Asks what the options leave open. It looks at
+    the data that is named, so that the model fits, and runs nothing. Nothing is written unless the
+    recipe is valid.
 
     Exit code: 0 written, 1 failed, 2 usage, 3 the recipe would not be valid.
     """
@@ -98,6 +105,7 @@ def init(
     given = {
         "--kind": kind,
         "--data": data,
+        "--pattern": pattern,
         "--model": model,
         "--command": trains,
         "--framework": framework,

@@ -44,7 +44,10 @@ def recipes(
 def validate(
     recipe: recipe_argument, overrides: overrides_argument = None, as_json: json_option = False
 ) -> None:
-    """Check a recipe without running anything; exit code 3 when it is not valid."""
+    """Check a recipe without running anything.
+
+    Exit code: 0 it is valid, 3 it is not.
+    """
     from tunecli.data.sizes import require_samples, samples_of
     from tunecli.recipe import derive_schedule, find_recipe
 

@@ -31,13 +31,13 @@ def replay(
     ] = 1,
     as_json: json_option = False,
 ) -> None:
-    """Search tables of measured values, without training: how close, how soon, at what cost.
+    """Search tables of measured values, without training.
 
-    A table has a name, learning_rates (ascending), values (one per rate, null if diverged) and
-    maximize (true or false), and may have curves (a list of values per rate, one per epoch),
-    samples (cost of one full trial) and baseline (value of a model that has learned nothing).
-    A trial that diverges or is given up early costs the share of its epochs that ran; without
-    curves every trial costs a full one.
+    Tells how close, how soon and at what cost. A table has a name, learning_rates (ascending),
+    values (one per rate, null if diverged) and maximize (true or false), and may have curves (a
+    list of values per rate, one per epoch), samples (cost of one full trial) and baseline (value of
+    a model that has learned nothing). A trial that diverges or is given up early costs the share of
+    its epochs that ran; without curves every trial costs a full one.
     """
     from tunecli.search.replay import replay_table, summary
     from tunecli.search.tables import read_tables

@@ -100,7 +100,7 @@ def schedule(
     output: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TABLE,
     as_json: json_option = False,
 ) -> None:
-    """Print the multistage schedule for numbers from the command line or from a recipe.
+    """Print a schedule, from numbers or from a recipe.
 
     Options override the recipe's numbers. The conditions of the QHM paper's Theorem 4 are
     checked: with the table on stdout, otherwise on stderr where one fails. They are advice; the

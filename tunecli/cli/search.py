@@ -44,11 +44,11 @@ def search(
     download: download_option = False,
     as_json: json_option = False,
 ) -> None:
-    """Search the initial learning rate and train with the schedule that follows from it.
+    """Search the initial learning rate, then train with it.
 
-    The search begins inside the recipe's grid, walks up, stops when a larger rate does not improve,
-    and narrows down (search.strategy says otherwise). The best rate's schedule is then trained with
-    fresh seeds, and the test set is read once.
+    The schedule follows from the rate. The search begins inside the recipe's grid, walks up, stops
+    when a larger rate does not improve, and narrows down (search.strategy says otherwise). The best
+    rate's schedule is then trained with fresh seeds, and the test set is read once.
 
     Exit code: 0 found, 1 failed or nothing learned, 2 usage, 3 recipe invalid, 4 the best rate
     lies at the grid's edge, 5 every rate, or every final training, diverged, 130 or

@@ -11,10 +11,10 @@ from tunecli.cli.shared import json_option, overrides_argument, recipe_argument,
 def show(
     recipe: recipe_argument, overrides: overrides_argument = None, as_json: json_option = False
 ) -> None:
-    """Print a recipe as it is understood: every default written out, overrides applied.
+    """Print a recipe with every default written out.
 
-    The output is a recipe that means the same. Code that it names does not run; what would run, and
-    whether it is trusted, is told on stderr.
+    Overrides are applied. The output is a recipe that means the same. Code that it names does not
+    run; what would run, and whether it is trusted, is told on stderr.
     """
     from tunecli.recipe import dump_recipe, find_recipe, load_recipe
     from tunecli.recipe.dump import recipe_data

@@ -125,10 +125,11 @@ def stability(
     trust: trust_option = False,
     as_json: json_option = False,
 ) -> None:
-    """Print how large aη may be at a delay, a being the sharpness of the minimum, η the rate.
+    """Print which learning rates are stable at a delay.
 
-    With --checkpoint the sharpness is measured, and with --empirical the rates as well: that
-    takes minutes, keeps every finished point in a folder, and goes on with --resume.
+    That is how large aη may be, a being the sharpness of the minimum, η the rate. With --checkpoint
+    the sharpness is measured, and with --empirical the rates as well: that takes minutes, keeps
+    every finished point in a folder, and goes on with --resume.
 
     Exit code: 0 done, 1 failed, 2 usage, 130 or 143 interrupted.
     """

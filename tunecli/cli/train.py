@@ -36,9 +36,9 @@ def train(
     download: download_option = False,
     as_json: json_option = False,
 ) -> None:
-    """Train once, with the schedule that follows from the initial learning rate.
+    """Train once, at one initial learning rate.
 
-    The learning rate comes from the recipe or from the command line:
+    The schedule follows from it. The learning rate comes from the recipe or from the command line:
     `tunecli train digits-cnn learning_rate=0.4`.
 
     Exit code: 0 trained, 1 failed, 2 usage, 3 recipe invalid, 5 diverged, 130 or 143 interrupted.

@@ -33,11 +33,12 @@ def trust(
     ] = False,
     as_json: json_option = False,
 ) -> None:
-    """Allow the code that a recipe names: its import paths and its command.
+    """Allow the code that a recipe names to run.
 
-    Prints what would run, and asks. The file is remembered by its hash, in its folder: when it
-    changes, it has to be trusted again. What the Python files say that it names is not looked at.
-    Runs that were allowed to start go on with --resume, until --forget RUN/recipe.yaml.
+    That is its import paths and its command. Prints what would run, and asks. The file is
+    remembered by its hash, in its folder: when it changes, it has to be trusted again. What the
+    Python files say that it names is not looked at. Runs that were allowed to start go on with
+    --resume, until --forget RUN/recipe.yaml.
 
     Exit code: 0 trusted, listed or forgotten, 1 the answer was no, 2 usage, 3 recipe invalid.
     """

@@ -217,5 +217,12 @@ def _entries(folder: Path) -> "list[os.DirEntry[str]]":
             f"data.path must be a folder of pictures but there is no {folder}; "
             "a path in a recipe is relative to the recipe"
         ) from None
+    except NotADirectoryError:
+        raise InvalidValueError(
+            f"data.path must be a folder of pictures but {folder} is a file; name the folder that "
+            "has a folder for each class"
+        ) from None
     except OSError as error:
-        raise InvalidValueError(f"data.path cannot be read: {error}") from error
+        raise InvalidValueError(
+            f"data.path must be a folder that can be read but {folder} is not: {error.strerror}"
+        ) from error

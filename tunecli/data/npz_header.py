@@ -66,8 +66,15 @@ def readable(path: Path) -> Iterator[None]:
             f"data.path must be a .npz file, as numpy.savez writes it, but {path} cannot be read: "
             f"{error or 'it ends too early'}"
         ) from error
+    except IsADirectoryError:
+        raise InvalidValueError(
+            f"data.path must be a .npz file but {path} is a folder; name a file in it"
+        ) from None
     except OSError as error:
-        raise InvalidValueError(f"data.path cannot be read: {error}") from error
+        reason = error.strerror or error
+        raise InvalidValueError(
+            f"data.path must be a file that can be read but {path} is not: {reason}"
+        ) from error
 
 
 def read_headers(path: Path) -> dict[str, ArrayHeader]:

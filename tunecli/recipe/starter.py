@@ -15,7 +15,7 @@ FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 
 BUILD, LOAD = "nets:build", "nets:load"  # what the starter nets.py has
 CONTEXT = 64  # bytes of a text that a model sees
-_STARTER_SAMPLES = 1077  # of the starter's training set
+STARTER_SAMPLES = 1077  # of every starter's training set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,7 @@ class Start:
         metric: What is compared: accuracy, loss, or what a script's `value` is.
         minimize: Whether smaller is better, for a metric of a script.
         path: Of the data, as the recipe writes it; for npz, images and text.
+        pattern: Which files of a folder of text; None for all.
         model: Import path of what builds the model, for kind python.
         data: Import path of what loads the data, for kind python.
         command: What trains, for kind script; None for the starter of `framework`.
@@ -48,6 +49,7 @@ class Start:
     metric: str
     minimize: bool = False
     path: str | None = None
+    pattern: str | None = None
     model: str = BUILD
     data: str = LOAD
     command: tuple[str, ...] | None = None
@@ -155,6 +157,11 @@ def _data(start: Start) -> str:
         lines = [
             ("  name: text", "a file or a folder, read as bytes"),
             path,
+            *(
+                [(f"  pattern: {_scalar(start.pattern)}", "which files of it")]
+                if start.pattern
+                else []
+            ),
             (f"  context: {CONTEXT}", "bytes that the model sees of the past"),
         ]
     return _lines(("data:", ""), *lines)
@@ -185,7 +192,7 @@ def _own_data(start: Start) -> str:
         (f"  import: {_scalar(start.data)}", "called, and returns train, validation and test"),
     ]
     if start.data == LOAD:
-        lines.append((f"  samples: {_STARTER_SAMPLES}", "to train on: `schedule` runs no code"))
+        lines.append((f"  samples: {STARTER_SAMPLES}", "to train on: `schedule` runs no code"))
     return _lines(*lines)
 
 
