@@ -1,6 +1,7 @@
 """What holds for every test: one CPU thread, the same random examples, a state of its own."""
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -34,3 +35,15 @@ def _own_trust(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _nothing_warned_of_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is said once per process is said once per test."""
     monkeypatch.setattr(errors, "_warned", set())
+
+
+@pytest.fixture(autouse=True)
+def _no_code_of_another_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Modules that a test wrote and imported are gone after it, and so are their folders."""
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
+    written = str(tmp_path_factory.getbasetemp())
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(written):
+            del sys.modules[name]
