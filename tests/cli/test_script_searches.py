@@ -72,9 +72,10 @@ def test_search_stops_with_a_sentence_and_goes_on_when_the_script_is_mended(
     assert [trial["learning_rate"] for trial in result["trials"]] == [0.1, 0.2, 0.4]
 
 
-def test_garbage_and_a_flood_of_log_are_no_answer_and_do_no_harm(run: Run, train: Path) -> None:
+def test_a_gigabyte_of_garbage_is_no_answer_and_does_no_harm(run: Run, train: Path) -> None:
     flood = (
-        "sys.stdout.buffer.write(b'\\xff\\x00{\"value\": \\n' * 400_000); "
+        "chunk = (b'\\xff\\x00{\"value\": \\n' + b'x' * 1000 + b'\\n') * 1000; "
+        "[sys.stdout.buffer.write(chunk) for _ in range(1000)]; "
         'print("{}"); print("[1]"); print(\'{"epoch": 3}\'); ' + GOOD
     )
     train.write_text(at_second_rate(flood), encoding="utf-8")

@@ -126,7 +126,8 @@ def execute(
         folder.log(f"out of memory: {error}")
         raise RunError(
             f"the device's memory did not suffice for {path}; free it, then go on with --resume, "
-            "or start again with a smaller schedule.batch_size or model"
+            "or start again with training.micro_batch_size, which keeps the batch, or a smaller "
+            "model"
         ) from error
     except Exception as error:
         if isinstance(error, TunecliError) and error.__cause__ is None:
