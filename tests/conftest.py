@@ -40,10 +40,10 @@ def _nothing_warned_of_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_code_of_another_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Modules that a test wrote and imported are gone after it, and so are their folders."""
-    before = list(sys.path)
+    path, known = list(sys.path), set(sys.modules)  # a whole file's fixtures come before this one
     yield
-    sys.path[:] = before
+    sys.path[:] = path
     written = str(tmp_path_factory.getbasetemp())
     for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", "")).startswith(written):
+        if name not in known and str(getattr(module, "__file__", "")).startswith(written):
             del sys.modules[name]
